@@ -1,0 +1,121 @@
+use std::sync::Arc;
+
+use arrow_array::RecordBatch;
+use arrow_buffer::BooleanBuffer;
+
+use crate::{Lsn, LsnSpan, Relation, TableId};
+
+/// What a change did to a row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Op {
+    Insert,
+    Update,
+    Delete,
+}
+
+/// What the WAL tells of a changed row as it was before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OldImage {
+    /// Nothing: an insert, or an update whose identity did not change.
+    None,
+    /// The replica identity's columns; all others are null.
+    Key,
+    /// Every column (REPLICA IDENTITY FULL).
+    Full,
+}
+
+/// Stands in [`Change::row`] and [`Change::old`] where there is no row.
+pub const NO_ROW: u32 = u32::MAX;
+
+/// One change of one row: what it did, and where its images are in the batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Change {
+    pub op: Op,
+    pub old_image: OldImage,
+    /// The part of its transaction that the change is in; see [`crate::BUCKET_ROWS`].
+    pub bucket: u16,
+    /// Its transaction: an index into [`ChangeBatch::commits`].
+    pub commit: u32,
+    /// Its place among all row messages of its transaction, from 0, whatever their table.
+    pub ordinal: u32,
+    /// Its new image: a row of [`ChangeBatch::rows`], or [`NO_ROW`] for a delete.
+    pub row: u32,
+    /// Its old image: a row of [`ChangeBatch::old`], or [`NO_ROW`].
+    pub old: u32,
+}
+
+/// A transaction as its begin message describes it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Commit {
+    /// The LSN of the commit record: what versions are made of.
+    pub lsn: Lsn,
+    pub xid: u32,
+    /// Microseconds since 1970-01-01 UTC.
+    pub time_us: i64,
+}
+
+/// Changes of one table in WAL order, their images as Arrow columns.
+///
+/// Invariants: `rows` and `old` have the relation's schema; each row of either belongs to exactly one change, and the
+/// changes name them in ascending order; commits ascend.
+#[derive(Clone, Debug)]
+pub struct ChangeBatch {
+    pub relation: Arc<Relation>,
+    pub commits: Vec<Commit>,
+    pub changes: Vec<Change>,
+    /// The new images of inserts and updates, in order: what the stages see.
+    pub rows: RecordBatch,
+    /// The old images of deletes and of updates that carry one, in order.
+    pub old: RecordBatch,
+    /// For each column, the cells of `rows` that the WAL left out because a large value did not change; such a cell
+    /// is null in `rows` until it has been filled. `None` where the batch has no such cell in that column.
+    pub unchanged: Vec<Option<BooleanBuffer>>,
+    /// The size of the row messages, as they came.
+    pub bytes: usize,
+}
+
+impl ChangeBatch {
+    pub fn commit_of(&self, change: &Change) -> &Commit {
+        &self.commits[change.commit as usize]
+    }
+
+    /// Whether a cell waits to be filled.
+    pub fn has_unchanged(&self) -> bool {
+        self.unchanged.iter().any(Option::is_some)
+    }
+}
+
+/// Tables emptied by one TRUNCATE, at its place in the WAL.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Truncate {
+    pub tables: Vec<TableId>,
+    pub commit: Commit,
+    pub bucket: u16,
+}
+
+/// What is taken out of the stream in one piece: whole buckets in WAL order, across tables.
+///
+/// A cut ends between two commits, or, inside a transaction that is too large for one, between two of its buckets:
+/// so all changes of a document that share a version are in one cut. Where `truncate` is set it comes after the
+/// batches, and nothing follows it in this cut.
+#[derive(Clone, Debug)]
+pub struct Cut {
+    pub batches: Vec<ChangeBatch>,
+    pub truncate: Option<Truncate>,
+    /// Where the span that this cut belongs to began, exclusive.
+    pub from: Lsn,
+    /// The end of the last whole commit, where the cut ends between two commits: the span's end. `None` inside a
+    /// transaction; a later cut then closes the span.
+    pub to: Option<Lsn>,
+}
+
+impl Cut {
+    /// The span that this cut completes.
+    pub fn span(&self) -> Option<LsnSpan> {
+        self.to.and_then(|to| LsnSpan::new(self.from, to).ok())
+    }
+
+    pub fn change_count(&self) -> usize {
+        self.batches.iter().map(|batch| batch.changes.len()).sum()
+    }
+}

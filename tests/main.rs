@@ -1,1 +1,9 @@
+//! The integration suite: the built binary against a real Postgres and a real index.
+//!
+//! A test reads like a story: it makes a world, says something in SQL, runs the engine, and looks at the documents.
 
+mod bad_input;
+mod backfill;
+mod harness;
+mod kill;
+mod stream;

@@ -1,0 +1,9 @@
+//! The thin adapter between the delivery machine and a sink: HTTP requests out, answers in.
+
+mod client;
+mod index;
+mod mapping;
+
+pub use client::{Answer, Sink, SinkError, SinkOptions};
+pub use index::{Ensured, GC_DELETES, IndexInfo, Product, ScrolledId};
+pub use mapping::{Origin, propose};

@@ -1,0 +1,309 @@
+//! The source's side of the pipeline: reads the stream, cuts it, hands the pieces to the streams that want them, and
+//! tells Postgres how far all of them have settled.
+//!
+//! It never waits for one thing only. While the streams have no room it still answers the server; while the server has
+//! nothing to say it still confirms. When a stream has room and anything is there, it is cut at once: so batches are
+//! small while the sink is idle and grow under load, with no timer.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tidemill_change::{ChangeBatch, Cut, Lsn, TableId};
+use tidemill_decode::{Decoder, Message};
+use tidemill_settle::Progress;
+use tokio::sync::{Notify, mpsc, watch};
+
+use super::clock::Clock;
+use super::fill::Filler;
+use super::stream::StreamHandle;
+use super::worker::{Job, Ticket};
+use crate::error::Error;
+use crate::source::wire::{Connection, Frames, Replicated};
+
+/// A stream that has had no room for this long, while another had, is let go: it is taken up again from what it has
+/// settled once it has room.
+const DETACH_AFTER: Duration = Duration::from_secs(10);
+
+/// Why the source stopped reading.
+#[derive(Debug)]
+pub(super) enum End {
+    /// Somebody asked for it.
+    Stopped,
+    /// Everything up to the wanted LSN has settled.
+    CaughtUp,
+    /// A stream wants to be taken up, so the source begins again from what is confirmed.
+    Again,
+}
+
+/// How much is collected before it must be cut.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Caps {
+    pub(super) rows: usize,
+    pub(super) bytes: usize,
+}
+
+/// What the engine shares with the source's task.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) streams: Vec<StreamHandle>,
+    /// A stream settled something, or wants to be taken up.
+    pub(super) moved: Arc<Notify>,
+    pub(super) clock: Clock,
+    pub(super) caps: Caps,
+    /// Stop at the first moment at which everything up to here has settled.
+    pub(super) until: Option<Lsn>,
+}
+
+/// One replication connection's life.
+pub(super) struct Reader<'a> {
+    pub(super) shared: &'a mut Shared,
+    pub(super) wire: Connection,
+    pub(super) decoder: Decoder,
+    pub(super) progress: Progress,
+    pub(super) filler: Filler,
+    pub(super) generation: u32,
+    /// Messages that were read and not yet decoded.
+    frames: Option<(Frames, usize)>,
+    /// The end of what was last handed on.
+    handed: Lsn,
+    blocked_since: HashMap<usize, tokio::time::Instant>,
+}
+
+impl<'a> Reader<'a> {
+    pub(super) fn new(
+        shared: &'a mut Shared,
+        wire: Connection,
+        decoder: Decoder,
+        filler: Filler,
+        generation: u32,
+        start: Lsn,
+    ) -> Reader<'a> {
+        let progress = Progress::new(start, shared.clock.now());
+        Reader {
+            shared,
+            wire,
+            decoder,
+            progress,
+            filler,
+            generation,
+            frames: None,
+            handed: start,
+            blocked_since: HashMap::new(),
+        }
+    }
+
+    /// Reads until there is a reason to end. An error is the connection's or the decoder's.
+    pub(super) async fn run(&mut self, stop: &mut watch::Receiver<bool>) -> Result<End, Error> {
+        loop {
+            self.decode()?;
+            if let Some(end) = self.confirm().await? {
+                return Ok(end);
+            }
+            let ready = self.has_news() && self.decoder.can_cut();
+            let reading = self.frames.is_none() && !self.is_full();
+            let wake = self.shared.clock.instant(self.progress.next_wake());
+            let moved = Arc::clone(&self.shared.moved);
+            tokio::select! {
+                biased;
+                _ = stop.wait_for(|stop| *stop) => return Ok(End::Stopped),
+                permits = room(&self.shared.streams), if ready => self.hand_on(permits).await?,
+                frames = self.wire.read(), if reading => self.frames = Some((frames?, 0)),
+                () = moved.notified() => {}
+                () = tokio::time::sleep_until(wake) => self.let_go_of_the_stuck(ready),
+            }
+        }
+    }
+
+    /// Decodes what was read, up to where a cut is due.
+    fn decode(&mut self) -> Result<(), Error> {
+        let Some((frames, next)) = &mut self.frames else { return Ok(()) };
+        while let Some(frame) = frames.frames.get(*next) {
+            if self.decoder.can_cut() && is_full(&self.decoder, self.shared.caps) {
+                return Ok(());
+            }
+            *next += 1;
+            match Replicated::parse(&frames.chunk, frame)? {
+                Some(Replicated::Data { wal_end, payload, .. }) => {
+                    self.progress.received(wal_end);
+                    match self.decoder.message(&frames.chunk, payload)? {
+                        Message::Relation(relation) => self.shared.relation(&mut self.decoder, &relation),
+                        Message::Truncate => return Ok(()),
+                        _ => {}
+                    }
+                }
+                Some(Replicated::Keepalive { wal_end, reply, .. }) => {
+                    self.progress.keepalive(wal_end, reply);
+                    self.decoder.keepalive(wal_end);
+                }
+                None => {}
+            }
+        }
+        self.frames = None;
+        Ok(())
+    }
+
+    /// Something is there that the streams have not seen, were it only that time went on.
+    fn has_news(&self) -> bool {
+        self.decoder.pending_rows() > 0 || self.decoder.end() > self.handed || self.decoder.has_truncate()
+    }
+
+    fn is_full(&self) -> bool {
+        is_full(&self.decoder, self.shared.caps)
+    }
+
+    /// Hands a cut to each stream that wants something of it.
+    async fn hand_on(&mut self, permits: Vec<(usize, mpsc::OwnedPermit<Job>)>) -> Result<(), Error> {
+        self.blocked_since.clear();
+        let mut cut = self.decoder.cut();
+        for batch in &mut cut.batches {
+            if batch.has_unchanged() {
+                self.filler.fill(batch, &mut self.wire, &mut self.progress).await?;
+            }
+        }
+        if let Some(to) = cut.to {
+            self.handed = to;
+        }
+        let cut = Shareable::from(cut);
+        for (index, permit) in permits {
+            let stream = &self.shared.streams[index];
+            if let Some(job) = stream.job(&cut, self.generation) {
+                permit.send(job);
+            }
+        }
+        Ok(())
+    }
+
+    /// Tells Postgres what has settled, and sees whether there is a reason to end.
+    async fn confirm(&mut self) -> Result<Option<End>, Error> {
+        let confirmed = self.shared.settled();
+        self.progress.confirmed(confirmed);
+        let now = self.shared.clock.now();
+        if let Some(update) = self.progress.tick(now) {
+            self.wire.send_status(&update).await?;
+        }
+        if self.shared.until.is_some_and(|until| self.shared.settled_by_the_running() >= until) {
+            return Ok(Some(End::CaughtUp));
+        }
+        if self.shared.streams.iter().any(StreamHandle::wants_to_be_taken_up) {
+            return Ok(Some(End::Again));
+        }
+        Ok(None)
+    }
+
+    /// One stream's trouble is its own: see [`DETACH_AFTER`].
+    fn let_go_of_the_stuck(&mut self, ready: bool) {
+        if !ready {
+            return;
+        }
+        let now = tokio::time::Instant::now();
+        let stuck: Vec<bool> = self.shared.streams.iter().map(|stream| stream.attached && !stream.has_room()).collect();
+        let another_could = self.shared.streams.iter().zip(&stuck).any(|(stream, stuck)| stream.attached && !stuck);
+        for (index, stuck) in stuck.into_iter().enumerate() {
+            if !stuck || !another_could {
+                self.blocked_since.remove(&index);
+            } else if now.duration_since(*self.blocked_since.entry(index).or_insert(now)) > DETACH_AFTER {
+                let stream = &mut self.shared.streams[index];
+                stream.attached = false;
+                tracing::warn!(stream = stream.name, "the stream takes nothing; the others go on without it");
+            }
+        }
+    }
+
+    /// After the last cut: waits until all that was handed on has settled, confirms it, and ends the connection.
+    pub(super) async fn drain(mut self, patience: Duration) -> Result<(), Error> {
+        let deadline = tokio::time::Instant::now() + patience;
+        let moved = Arc::clone(&self.shared.moved);
+        while self.shared.settled_by_the_running() < self.handed {
+            self.confirm_only().await?;
+            let wake = self.shared.clock.instant(self.progress.next_wake());
+            tokio::select! {
+                () = moved.notified() => {}
+                () = tokio::time::sleep_until(wake) => {}
+                () = tokio::time::sleep_until(deadline) => {
+                    tracing::warn!("not all that is in flight has settled in time; it will be sent again at the next start");
+                    break;
+                }
+            }
+        }
+        self.confirm_only().await?;
+        let update = self.progress.last_word(self.shared.clock.now());
+        self.wire.send_status(&update).await?;
+        Ok(self.wire.end_copy().await?)
+    }
+
+    async fn confirm_only(&mut self) -> Result<(), Error> {
+        self.progress.confirmed(self.shared.settled());
+        if let Some(update) = self.progress.tick(self.shared.clock.now()) {
+            self.wire.send_status(&update).await?;
+        }
+        Ok(())
+    }
+}
+
+fn is_full(decoder: &Decoder, caps: Caps) -> bool {
+    decoder.pending_rows() >= caps.rows || decoder.pending_bytes() >= caps.bytes || decoder.has_truncate()
+}
+
+/// Waits until each attached stream has room for one more job.
+async fn room(streams: &[StreamHandle]) -> Vec<(usize, mpsc::OwnedPermit<Job>)> {
+    let mut permits = Vec::with_capacity(streams.len());
+    for (index, stream) in streams.iter().enumerate().filter(|(_, stream)| stream.attached) {
+        // A stream whose task ended has no room and no wishes; the others go on.
+        if let Ok(permit) = stream.jobs.clone().reserve_owned().await {
+            permits.push((index, permit));
+        }
+    }
+    permits
+}
+
+/// A cut whose batches several streams can hold.
+#[derive(Debug)]
+pub(super) struct Shareable {
+    pub(super) batches: Vec<Arc<ChangeBatch>>,
+    pub(super) truncate: Option<tidemill_change::Truncate>,
+    pub(super) from: Lsn,
+    pub(super) to: Option<Lsn>,
+}
+
+impl From<Cut> for Shareable {
+    fn from(cut: Cut) -> Shareable {
+        let Cut { batches, truncate, from, to } = cut;
+        Shareable { batches: batches.into_iter().map(Arc::new).collect(), truncate, from, to }
+    }
+}
+
+impl Shared {
+    /// What may be confirmed: everything up to here has settled in all streams, the paused and the stuck ones too.
+    pub(super) fn settled(&self) -> Lsn {
+        self.streams.iter().map(StreamHandle::settled).min().unwrap_or_default()
+    }
+
+    /// The same over the streams that are running; where none is, nothing more will settle.
+    pub(super) fn settled_by_the_running(&self) -> Lsn {
+        self.streams.iter().filter(|stream| stream.is_running()).map(StreamHandle::settled).min().unwrap_or(Lsn(u64::MAX))
+    }
+
+    /// A relation appeared or changed: tables that no stream wants are not decoded.
+    fn relation(&self, decoder: &mut Decoder, relation: &tidemill_change::Relation) {
+        if !self.streams.iter().any(|stream| stream.wants(relation.id)) {
+            decoder.ignore(relation.id);
+        }
+    }
+}
+
+/// The tables of a stream, by what stays when they are renamed.
+pub(super) type Tables = HashMap<TableId, usize>;
+
+impl StreamHandle {
+    /// What of a cut is this stream's. Every cut moves a stream's span on, even one with nothing for it.
+    fn job(&self, cut: &Shareable, generation: u32) -> Option<Job> {
+        if cut.to.is_some_and(|to| to <= self.from) {
+            return None;
+        }
+        let batches: Vec<_> = cut.batches.iter().filter(|batch| self.wants(batch.relation.id)).cloned().collect();
+        let truncate = cut.truncate.clone().filter(|truncate| truncate.tables.iter().any(|&table| self.wants(table)));
+        let ticket = Ticket::Span { from: cut.from, to: cut.to };
+        Some(Job { generation, ticket, batches, truncate })
+    }
+}

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use tidemill_change::{ChangeBatch, Cut, Lsn, TableId};
 use tidemill_decode::{Decoder, Message};
-use tidemill_settle::Progress;
+use tidemill_settle::{Progress, StatusUpdate};
 use tokio::sync::{Notify, mpsc, watch};
 
 use super::clock::Clock;
@@ -19,11 +19,13 @@ use super::fill::Filler;
 use super::stream::StreamHandle;
 use super::worker::{Job, Ticket};
 use crate::error::Error;
-use crate::source::wire::{Connection, Frames, Replicated};
+use crate::source::wire::{Connection, Frames, Payload, Status};
 
 /// A stream that has had no room for this long, while another had, is let go: it is taken up again from what it has
 /// settled once it has room.
 const DETACH_AFTER: Duration = Duration::from_secs(10);
+/// The server has this long to take our last word.
+const FINISH_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Why the source stopped reading.
 #[derive(Debug)]
@@ -79,7 +81,7 @@ impl<'a> Reader<'a> {
         generation: u32,
         start: Lsn,
     ) -> Reader<'a> {
-        let progress = Progress::new(start, shared.clock.now());
+        let progress = Progress::new(shared.clock.now(), start);
         Reader {
             shared,
             wire,
@@ -108,7 +110,13 @@ impl<'a> Reader<'a> {
                 biased;
                 _ = stop.wait_for(|stop| *stop) => return Ok(End::Stopped),
                 permits = room(&self.shared.streams), if ready => self.hand_on(permits).await?,
-                frames = self.wire.read(), if reading => self.frames = Some((frames?, 0)),
+                frames = self.wire.read(), if reading => {
+                    let frames = frames?;
+                    if frames.is_end() {
+                        return Err(Error::transient("the server ended the replication stream"));
+                    }
+                    self.frames = Some((frames, 0));
+                }
                 () = moved.notified() => {}
                 () = tokio::time::sleep_until(wake) => self.let_go_of_the_stuck(ready),
             }
@@ -119,24 +127,21 @@ impl<'a> Reader<'a> {
     fn decode(&mut self) -> Result<(), Error> {
         let Some((frames, next)) = &mut self.frames else { return Ok(()) };
         while let Some(frame) = frames.frames.get(*next) {
-            if self.decoder.can_cut() && is_full(&self.decoder, self.shared.caps) {
+            if self.decoder.must_cut() || self.decoder.can_cut() && is_full(&self.decoder, self.shared.caps) {
                 return Ok(());
             }
             *next += 1;
-            match Replicated::parse(&frames.chunk, frame)? {
-                Some(Replicated::Data { wal_end, payload, .. }) => {
-                    self.progress.received(wal_end);
-                    match self.decoder.message(&frames.chunk, payload)? {
-                        Message::Relation(relation) => self.shared.relation(&mut self.decoder, &relation),
-                        Message::Truncate => return Ok(()),
-                        _ => {}
+            match Payload::parse(&frames.chunk, frame)? {
+                Payload::Wal { end, body, .. } => {
+                    self.progress.received(end);
+                    if let Message::Relation(relation) = self.decoder.message(&frames.chunk, body)? {
+                        self.shared.relation(&mut self.decoder, &relation);
                     }
                 }
-                Some(Replicated::Keepalive { wal_end, reply, .. }) => {
-                    self.progress.keepalive(wal_end, reply);
-                    self.decoder.keepalive(wal_end);
+                Payload::Keepalive { end, reply, .. } => {
+                    self.progress.keepalive(end, reply);
+                    self.decoder.keepalive(end);
                 }
-                None => {}
             }
         }
         self.frames = None;
@@ -145,7 +150,7 @@ impl<'a> Reader<'a> {
 
     /// Something is there that the streams have not seen, were it only that time went on.
     fn has_news(&self) -> bool {
-        self.decoder.pending_rows() > 0 || self.decoder.end() > self.handed || self.decoder.has_truncate()
+        self.decoder.pending_rows() > 0 || self.decoder.end() > self.handed || self.decoder.must_cut()
     }
 
     fn is_full(&self) -> bool {
@@ -158,7 +163,7 @@ impl<'a> Reader<'a> {
         let mut cut = self.decoder.cut();
         for batch in &mut cut.batches {
             if batch.has_unchanged() {
-                self.filler.fill(batch, &mut self.wire, &mut self.progress).await?;
+                self.fill(batch).await?;
             }
         }
         if let Some(to) = cut.to {
@@ -166,12 +171,28 @@ impl<'a> Reader<'a> {
         }
         let cut = Shareable::from(cut);
         for (index, permit) in permits {
-            let stream = &self.shared.streams[index];
-            if let Some(job) = stream.job(&cut, self.generation) {
+            if let Some(job) = self.shared.streams[index].job(&cut, self.generation) {
                 permit.send(job);
             }
         }
         Ok(())
+    }
+
+    /// Fills cells that the WAL left out; the server is answered meanwhile.
+    async fn fill(&mut self, batch: &mut ChangeBatch) -> Result<(), Error> {
+        let filling = self.filler.fill(batch);
+        tokio::pin!(filling);
+        loop {
+            let wake = self.shared.clock.instant(self.progress.next_wake());
+            tokio::select! {
+                filled = &mut filling => return filled,
+                () = tokio::time::sleep_until(wake) => {
+                    if let Some(update) = self.progress.tick(self.shared.clock.now()) {
+                        self.wire.send_status(status(&update)).await?;
+                    }
+                }
+            }
+        }
     }
 
     /// Tells Postgres what has settled, and sees whether there is a reason to end.
@@ -180,7 +201,7 @@ impl<'a> Reader<'a> {
         self.progress.confirmed(confirmed);
         let now = self.shared.clock.now();
         if let Some(update) = self.progress.tick(now) {
-            self.wire.send_status(&update).await?;
+            self.wire.send_status(status(&update)).await?;
         }
         if self.shared.until.is_some_and(|until| self.shared.settled_by_the_running() >= until) {
             return Ok(Some(End::CaughtUp));
@@ -226,23 +247,30 @@ impl<'a> Reader<'a> {
                 }
             }
         }
+        self.progress.ask();
         self.confirm_only().await?;
-        let update = self.progress.last_word(self.shared.clock.now());
-        self.wire.send_status(&update).await?;
-        Ok(self.wire.end_copy().await?)
+        match tokio::time::timeout(FINISH_PATIENCE, self.wire.finish()).await {
+            Ok(finished) => Ok(finished?),
+            // Inside a large transaction the server still has much to say; what it was told is in the socket.
+            Err(_) => Ok(()),
+        }
     }
 
     async fn confirm_only(&mut self) -> Result<(), Error> {
         self.progress.confirmed(self.shared.settled());
         if let Some(update) = self.progress.tick(self.shared.clock.now()) {
-            self.wire.send_status(&update).await?;
+            self.wire.send_status(status(&update)).await?;
         }
         Ok(())
     }
 }
 
+fn status(update: &StatusUpdate) -> Status {
+    Status { received: update.write, flushed: update.flush, reply: false }
+}
+
 fn is_full(decoder: &Decoder, caps: Caps) -> bool {
-    decoder.pending_rows() >= caps.rows || decoder.pending_bytes() >= caps.bytes || decoder.has_truncate()
+    decoder.pending_rows() >= caps.rows || decoder.pending_bytes() >= caps.bytes
 }
 
 /// Waits until each attached stream has room for one more job.

@@ -17,7 +17,7 @@ use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 use tidemill_change::{Epoch, Lsn, TableId, Version};
-use tidemill_encode::{Encoded, Kind as EncodedKind};
+use tidemill_encode::{ActionKind as EncodedKind, Encoded};
 use tidemill_settle::{
     ActionKind, Command, Delivery, Failure, GroupId, Item, ItemRef, Ledger, Pause, RequestId, Response, Slice, SpanId,
 };
@@ -309,9 +309,9 @@ impl StreamTask {
                 Ok(()) => self.settled(part_of, rejected),
                 Err(error) => return self.halt(error),
             }
-            if let Some(reason) = self.parts.letters.too_many_rejects() {
-                self.halt(reason);
-            }
+        }
+        if let Some(reason) = self.parts.letters.too_many_rejects(&encoded) {
+            self.halt(reason);
         }
         if encoded.actions.is_empty() {
             return;
@@ -468,7 +468,8 @@ impl StreamTask {
         let refs: Vec<ItemRef> = letters.iter().map(|(item, _)| *item).collect();
         let letters = letters.into_iter().filter_map(|(item, error)| {
             let group = self.groups.get(&item.group)?;
-            Some(self.parts.letters.of_action(&group.encoded, item.index as usize, &group.batches, &error))
+            let action = &group.encoded.actions[item.index as usize];
+            Some(self.parts.letters.of_action(&group.encoded, action, &group.batches, &error))
         });
         let letters: Vec<_> = letters.collect();
         if let Err(error) = self.parts.letters.store(letters).await {
@@ -478,7 +479,7 @@ impl StreamTask {
         for item in refs {
             self.delivery.dead_lettered(now, item);
         }
-        if let Some(reason) = self.parts.letters.full() {
+        if let Some(reason) = self.parts.letters.full().await {
             self.halt(reason);
         }
     }

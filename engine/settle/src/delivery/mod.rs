@@ -272,7 +272,7 @@ impl Delivery {
             return None;
         }
         let waiting = self.waiting.documents > 0;
-        let probe = self.full.filter(|full| full.probe.is_none()).map(|full| full.probe_at);
+        let probe = self.full.filter(|full| full.probe.is_none()).map(|full| full.probe_at.max(self.gate.opens_at()));
         let gate = (self.gate.is_failing() && self.full.is_none()).then(|| self.gate.opens_at());
         let partial = (waiting && !self.requests.is_empty() && self.full.is_none())
             .then(|| self.last_sent + self.limits.partial_wait);

@@ -59,13 +59,13 @@ get() {
   file=$CACHE/m2/${group//.//}/$artifact/$version/$artifact-$version.$type
   for attempt in 1 2 3; do
     say "downloading $artifact $version (usually some seconds)"
-    if mvn -q -B -Dstyle.color=never "-Dmaven.repo.local=$CACHE/m2" dependency:get "-Dartifact=$1" \
-      -Dtransitive=false >&2 9>&- && genuine "$file"; then
+    if mvn -q -B "-Dmaven.repo.local=$CACHE/m2" dependency:get "-Dartifact=$1" -Dtransitive=false \
+      >"$CACHE/mvn.log" 2>&1 9>&- && genuine "$file"; then
       echo "$file"
       return
     fi
     rm -f "$file"
-    say "attempt $attempt failed"
+    say "attempt $attempt failed: $(grep -m 1 ERROR "$CACHE/mvn.log" || echo "see $CACHE/mvn.log")"
   done
   die "could not download $1"
 }
@@ -145,6 +145,10 @@ search_data() {
   sed -i -e '/gc\.log/d' -e '/ErrorFile/d' -e '/HeapDump/d' "$data/config/jvm.options"
   echo "$data"
 }
+
+# java_options DATA: what every JVM of a node gets, the short-lived ones of its start script too: nothing of theirs stays
+# in /tmp.
+java_options() { echo "\"-Djava.io.tmpdir=$1/tmp\" -XX:-UsePerfData"; }
 
 CACHE=$(cache_dir)
 export CACHE

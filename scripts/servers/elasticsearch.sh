@@ -30,18 +30,20 @@ complete() {
   rm -rf "$work"
 }
 
-# make_certificates DATA: an authority (DATA/ca.pem) and a server certificate of it. Two, since strict TLS clients
-# refuse a server that presents an authority's own certificate.
+# make_certificates DATA: an authority (DATA/ca.pem) and a server certificate of it, once for all starts. Two, since
+# strict TLS clients refuse a server that presents an authority's own certificate.
 make_certificates() {
-  local config=$1/config
+  local tls=$1/tls
+  [ ! -d "$tls" ] || return 0
+  mkdir "$tls"
   openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 30 -subj "/CN=Tidemill test authority" \
-    -keyout "$config/ca.key" -out "$1/ca.pem" 2>/dev/null
+    -keyout "$tls/ca.key" -out "$1/ca.pem" 2>/dev/null
   openssl req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN=localhost \
-    -keyout "$config/key.pem" -out "$config/request.pem" 2>/dev/null
+    -keyout "$tls/key.pem" -out "$tls/request.pem" 2>/dev/null
   printf '%s\n' subjectAltName=DNS:localhost,IP:127.0.0.1 basicConstraints=critical,CA:FALSE \
-    extendedKeyUsage=serverAuth >"$config/extensions"
-  openssl x509 -req -in "$config/request.pem" -CA "$1/ca.pem" -CAkey "$config/ca.key" -CAcreateserial -days 30 \
-    -extfile "$config/extensions" -out "$config/cert.pem" 2>/dev/null
+    extendedKeyUsage=serverAuth >"$tls/extensions"
+  openssl x509 -req -in "$tls/request.pem" -CA "$1/ca.pem" -CAkey "$tls/ca.key" -set_serial 1 -days 30 \
+    -extfile "$tls/extensions" -out "$tls/cert.pem" 2>/dev/null
 }
 
 # make_user DATA: the user of the file realm. The hash is bcrypt of `tidemill-test` at the lowest cost; the tool
@@ -67,15 +69,17 @@ security=(-Expack.security.enabled=false)
 if [ "${SECURITY:-0}" = 1 ]; then
   need openssl
   make_certificates "$data"
+  cp "$data"/tls/{key,cert}.pem "$data/config"
   make_user "$data"
   security=(-Expack.security.enabled=true -Expack.security.http.ssl.enabled=true
     -Expack.security.http.ssl.key=key.pem -Expack.security.http.ssl.certificate=cert.pem)
 fi
 give "$data"
+JDK_JAVA_OPTIONS=$(java_options "$data")
 ES_JAVA_OPTS="-Xms${HEAP:-512m} -Xmx${HEAP:-512m}"
 ES_PATH_CONF=$data/config
 ES_TMPDIR=$data/tmp
-export ES_JAVA_HOME ES_JAVA_OPTS ES_PATH_CONF ES_TMPDIR
+export JDK_JAVA_OPTIONS ES_JAVA_HOME ES_JAVA_OPTS ES_PATH_CONF ES_TMPDIR
 cd "$data"
 as_nobody "$home/bin/elasticsearch" -Ehttp.port="$port" -Etransport.port=0 -Ediscovery.type=single-node \
   -Epath.data="$data/data" -Epath.logs="$data/logs" "${security[@]}" "$@"

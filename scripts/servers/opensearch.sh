@@ -25,10 +25,11 @@ port=$1
 data=$(search_data "$home" "$2")
 shift 2
 give "$data"
+JDK_JAVA_OPTIONS=$(java_options "$data")
 OPENSEARCH_JAVA_OPTS="-Xms${HEAP:-512m} -Xmx${HEAP:-512m}"
 OPENSEARCH_PATH_CONF=$data/config
 OPENSEARCH_TMPDIR=$data/tmp
-export OPENSEARCH_JAVA_HOME OPENSEARCH_JAVA_OPTS OPENSEARCH_PATH_CONF OPENSEARCH_TMPDIR
+export JDK_JAVA_OPTIONS OPENSEARCH_JAVA_HOME OPENSEARCH_JAVA_OPTS OPENSEARCH_PATH_CONF OPENSEARCH_TMPDIR
 cd "$data"
 as_nobody "$home/bin/opensearch" -Ehttp.port="$port" -Etransport.port=0 -Ediscovery.type=single-node \
   -Epath.data="$data/data" -Epath.logs="$data/logs" "$@"

@@ -41,7 +41,7 @@ lint: tools ## formatting, clippy with warnings denied, the scripts, the committ
 	$(CARGO) clippy --locked --workspace --all-targets --manifest-path $$manifest --target-dir $(APART_TARGET) -- -D warnings; \
 	{ set +x; } 2>/dev/null; done
 	scripts/check-files.sh
-	@if command -v shellcheck >/dev/null; then shellcheck -x -P SCRIPTDIR .ci/run scripts/*.sh scripts/servers/*.sh; \
+	@if command -v shellcheck >/dev/null; then shellcheck -x -S warning -P SCRIPTDIR .ci/run scripts/*.sh scripts/servers/*.sh; \
 	else echo "shellcheck is not here: the scripts were not checked"; fi
 
 bench: tools postgres ## the benchmarks, in the release profile (the first build takes some 15 minutes on two cores)

@@ -168,11 +168,10 @@ impl Ledger {
     /// Restores the invariants after `id` changed.
     fn finish(&mut self, id: SpanId) {
         let Some(mut to) = self.spans.get(&id).and_then(Span::done) else { return };
-        if let Some((&next, end)) = self.spans.range(SpanId(id.0 + 1)..).next().map(|(id, span)| (id, span.done())) {
-            if let Some(end) = end {
-                self.spans.remove(&next);
-                to = end;
-            }
+        let after = self.spans.range(SpanId(id.0 + 1)..).next();
+        if let Some((next, end)) = after.and_then(|(&next, span)| Some((next, span.done()?))) {
+            self.spans.remove(&next);
+            to = end;
         }
         let before = self.spans.range_mut(..id).next_back();
         match before {

@@ -151,10 +151,9 @@ impl Delivery {
 
     fn next_request(&mut self, room: Room) -> Option<Request> {
         // A probe of a full sink is one document, and the refused ones are in front of `ready`.
-        if self.full.is_none() || self.waiting.documents == 0 {
-            if let Some(lots) = self.pieces.pop_front() {
-                return self.whole(lots, room);
-            }
+        let probes = self.full.is_some() && self.waiting.documents > 0;
+        if let Some(lots) = self.pieces.pop_front_if(|_| !probes) {
+            return self.whole(lots, room);
         }
         let mut draft = Draft::new(room);
         while let Some(lot) = self.ready.pop_front() {
@@ -199,10 +198,24 @@ impl Delivery {
         }
         self.commands.push_back(Command::Send {
             request: id,
-            slices: request.lots.iter().map(|lot| lot.slice).collect(),
+            slices: pieces_of_bodies(&request.lots),
             documents: request.documents,
             bytes: request.bytes,
         });
         self.requests.insert(id, request);
     }
+}
+
+/// Lots as the caller sees them: how often they were refused is of no interest there, so neighbours are one.
+fn pieces_of_bodies(lots: &[Lot]) -> Vec<Slice> {
+    let mut slices: Vec<Slice> = Vec::with_capacity(lots.len());
+    for lot in lots {
+        match slices.last_mut() {
+            Some(last) if last.group == lot.slice.group && last.start + last.len == lot.slice.start => {
+                last.len += lot.slice.len;
+            }
+            _ => slices.push(lot.slice),
+        }
+    }
+    slices
 }

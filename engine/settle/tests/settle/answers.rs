@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use proptest::prelude::*;
 use tidemill_change::Version;
 use tidemill_settle::{
     ActionKind, Answer, Exception, Items, Outcome, Pause, PauseKind, Response, Sent, SinkError, Trouble, Unknown, read,
@@ -29,10 +30,7 @@ fn bodies(items: &str) -> [String; 2] {
 const GOOD: &str = r#"{"index":{"_index":"products","_id":"7","_version":15,"result":"created","_shards":{"total":1,"successful":1,"failed":0},"_seq_no":0,"_primary_term":1,"status":201}}"#;
 
 fn failed(operation: &str, status: u16, kind: &str, reason: &str) -> String {
-    format!(
-        r#"{{"{operation}":{{"_index":"products","_id":"1","status":{status},"error":{}}}}}"#,
-        error(kind, reason)
-    )
+    format!(r#"{{"{operation}":{{"_index":"products","_id":"1","status":{status},"error":{}}}}}"#, error(kind, reason))
 }
 
 fn error(kind: &str, reason: &str) -> String {
@@ -75,7 +73,8 @@ fn check_pause(item: &str, kind: ActionKind, expected: PauseKind) {
 
 #[test]
 fn settled() {
-    let equal = r#"{"index":{"_index":"p","_id":"1","_version":20,"result":"updated","forced_refresh":false,"status":200}}"#;
+    let equal =
+        r#"{"index":{"_index":"p","_id":"1","_version":20,"result":"updated","forced_refresh":false,"status":200}}"#;
     check(equal, Index, None);
     check(r#"{"delete":{"_index":"p","_id":"1","_version":20,"result":"deleted","status":200}}"#, Delete, None);
     // With the filter that we ask for.
@@ -106,11 +105,7 @@ fn a_busy_sink() {
     for kind in ["es_rejected_execution_exception", "rejected_execution_exception", "circuit_breaking_exception"] {
         check(&failed("index", 429, kind, reason), Index, Some(Outcome::Retry(Trouble::Busy)));
     }
-    check(
-        &failed("index", 503, "circuit_breaking_exception", "too large"),
-        Index,
-        Some(Outcome::Retry(Trouble::Busy)),
-    );
+    check(&failed("index", 503, "circuit_breaking_exception", "too large"), Index, Some(Outcome::Retry(Trouble::Busy)));
 }
 
 #[test]
@@ -208,7 +203,9 @@ fn retry_after_is_handed_on() {
 
 #[test]
 fn an_error_that_is_a_bare_text() {
-    let Answer::Pause(pause) = answer(405, r#"{"error":"Incorrect HTTP method","status":405}"#, &[Index]) else { panic!() };
+    let Answer::Pause(pause) = answer(405, r#"{"error":"Incorrect HTTP method","status":405}"#, &[Index]) else {
+        panic!()
+    };
     assert_eq!(pause.error.unwrap().reason, "Incorrect HTTP method");
 }
 
@@ -307,4 +304,35 @@ fn what_is_shown_names_the_way_out_and_no_values() {
     );
     let secret = sink_error(400, "mapper_parsing_exception", "Preview of field's value: 'secret'");
     assert_eq!(secret.to_string(), "status 400, `mapper_parsing_exception`");
+}
+
+#[derive(serde::Deserialize)]
+struct PlainAnswer {
+    items: Vec<serde::de::IgnoredAny>,
+}
+
+proptest! {
+    /// Whatever comes, it is read without a panic, and never as fewer outcomes than were sent.
+    #[test]
+    fn a_damaged_answer_is_never_taken_for_more_than_it_says(
+        status in prop_oneof![Just(200_u16), any::<u16>()],
+        at in any::<prop::sample::Index>(),
+        with in prop::collection::vec(any::<u8>(), 0..6),
+        drop in 0..6_usize,
+    ) {
+        let busy = failed("delete", 429, "rejected_execution_exception", "r");
+        let mut body = format!(r#"{{"took":3,"errors":true,"items":[{GOOD},{busy},{GOOD}]}}"#).into_bytes();
+        let from = at.index(body.len());
+        let to = (from + drop).min(body.len());
+        body.splice(from..to, with);
+        let response = Response { status, retry_after: None, body: &body, items_left_out: false };
+        if let Answer::Items(items) = read(&response, sent(&[Index, Delete, Index])) {
+            prop_assert!((200..300).contains(&status));
+            // A damaged digit may make another status of it, but each item was there.
+            let text = String::from_utf8_lossy(&body);
+            let plain: PlainAnswer = serde_json::from_str(&text).unwrap();
+            prop_assert_eq!(plain.items.len(), 3);
+            prop_assert!(items.exceptions.iter().all(|exception| exception.index < 3));
+        }
+    }
 }

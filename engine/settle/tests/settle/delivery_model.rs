@@ -271,7 +271,11 @@ impl World {
             if items.len() == 1 {
                 self.letters_expected(items[0]);
             }
-            return self.respond(id, 400, r#"{"error":{"type":"illegal_argument_exception","reason":"no"},"status":400}"#);
+            return self.respond(
+                id,
+                400,
+                r#"{"error":{"type":"illegal_argument_exception","reason":"no"},"status":400}"#,
+            );
         }
         if self.chance(|faults| faults.whole) {
             return self.refuse_whole(id, &items);
@@ -316,9 +320,8 @@ impl World {
     }
 
     fn refuse_whole(&mut self, id: RequestId, items: &[ItemRef]) {
-        let error = |kind: &str, status: u16| {
-            format!(r#"{{"error":{{"type":"{kind}","reason":"r"}},"status":{status}}}"#)
-        };
+        let error =
+            |kind: &str, status: u16| format!(r#"{{"error":{{"type":"{kind}","reason":"r"}},"status":{status}}}"#);
         match self.rng.below(6) {
             0 => {
                 let prefix = self.rng.below(items.len() as u64 + 1) as usize;
@@ -364,7 +367,8 @@ impl World {
                 _ => {
                     settled.push(at);
                     let status = self.apply(at);
-                    let late_index = status != 409 && item.kind == ActionKind::Delete && self.suspects.contains(&item.key);
+                    let late_index =
+                        status != 409 && item.kind == ActionKind::Delete && self.suspects.contains(&item.key);
                     self.read_backs_expected += u64::from(late_index);
                     (status, (status == 409).then_some("version_conflict_engine_exception"))
                 }
@@ -441,7 +445,9 @@ impl World {
     fn take_commands(&mut self) {
         while let Some(command) = self.delivery.next_command() {
             match command {
-                Command::Send { request, slices, documents, bytes } => self.check_send(request, &slices, documents, bytes),
+                Command::Send { request, slices, documents, bytes } => {
+                    self.check_send(request, &slices, documents, bytes)
+                }
                 Command::DeadLetter { item, error } => self.check_letter(item, &error),
                 Command::ReadBack { item } => {
                     let (item, _) = self.item(item);
@@ -463,8 +469,10 @@ impl World {
     fn check_send(&mut self, request: RequestId, slices: &[Slice], documents: u32, bytes: u64) {
         assert!(!self.paused, "paused");
         assert!(!self.full || (self.in_flight.is_empty()), "a probe goes alone");
-        let refs: Vec<_> =
-            slices.iter().flat_map(|s| (s.start..s.start + s.len).map(|index| ItemRef { group: s.group, index })).collect();
+        let refs: Vec<_> = slices
+            .iter()
+            .flat_map(|s| (s.start..s.start + s.len).map(|index| ItemRef { group: s.group, index }))
+            .collect();
         let items: Vec<_> = refs.iter().map(|&at| self.item(at).0).collect();
         assert_eq!(refs.len(), documents as usize);
         assert_eq!(bytes, items.iter().map(|item| u64::from(item.bytes)).sum::<u64>());

@@ -2,7 +2,10 @@
 
 pub mod cli;
 pub mod config;
+pub mod control;
 pub mod error;
+pub mod http;
 pub mod logging;
+pub mod metrics;
 pub mod secret;
 pub mod state;

@@ -1,2 +1,2 @@
-
 pub mod private_postgres;
+pub mod source;

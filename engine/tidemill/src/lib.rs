@@ -3,9 +3,12 @@
 pub mod cli;
 pub mod config;
 pub mod control;
+pub mod deliver;
 pub mod error;
 pub mod http;
 pub mod logging;
 pub mod metrics;
+pub mod private_postgres;
 pub mod secret;
+pub mod source;
 pub mod state;

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
+use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
 use reqwest::{Method, StatusCode};
 
 /// An answer longer than this is not read to its end: 10,000 failed items with long reasons fit several times.
@@ -88,7 +88,8 @@ impl std::error::Error for SinkError {}
 #[derive(Clone, Debug)]
 pub struct Answer {
     pub status: u16,
-    pub content_type: Option<String>,
+    /// The header `retry-after`, where it is a number of seconds.
+    pub retry_after: Option<Duration>,
     pub body: Bytes,
 }
 
@@ -150,7 +151,8 @@ impl Sink {
 
     /// One Bulk request. Its lines are sent as they are.
     pub async fn bulk(&self, body: Bytes) -> Result<Answer, SinkError> {
-        self.call(Method::POST, "/_bulk", Some((body, "application/x-ndjson"))).await
+        let path = format!("/_bulk?filter_path={}", tidemill_settle::FILTER_PATH);
+        self.call(Method::POST, &path, Some((body, "application/x-ndjson"))).await
     }
 
     pub async fn get(&self, path: &str) -> Result<Answer, SinkError> {
@@ -195,8 +197,7 @@ impl Sink {
         }
         let mut response = request.send().await.map_err(|error| self.failed(error))?;
         let status = response.status();
-        let content_type =
-            response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).map(str::to_owned);
+        let retry_after = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
         let mut answer = BytesMut::new();
         while let Some(chunk) = response.chunk().await.map_err(|error| self.failed(error))? {
             if answer.len() + chunk.len() > ANSWER_BYTES_MAX {
@@ -205,7 +206,7 @@ impl Sink {
             }
             answer.extend_from_slice(&chunk);
         }
-        Ok(Answer { status: status.as_u16(), content_type, body: answer.freeze() })
+        Ok(Answer { status: status.as_u16(), retry_after: retry_after.map(Duration::from_secs), body: answer.freeze() })
     }
 
     fn failed(&self, error: reqwest::Error) -> SinkError {

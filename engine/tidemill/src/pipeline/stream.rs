@@ -10,13 +10,14 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
-use tidemill_change::{Epoch, Lsn, TableId, Version};
+use tidemill_change::{BUCKET_LAST, Epoch, Lsn, TableId, Version};
 use tidemill_encode::{ActionKind as EncodedKind, Encoded};
 use tidemill_settle::{
     ActionKind, Command, Delivery, Failure, GroupId, Item, ItemRef, Ledger, Pause, RequestId, Response, Slice, SpanId,
@@ -25,9 +26,9 @@ use tokio::sync::{Notify, mpsc, watch};
 
 use super::clock::Clock;
 use super::letters::Letters;
+use super::observe::Observed;
 use super::worker::{Job, Made, Ticket};
 use crate::deliver::{Answer, Sink, SinkError};
-use crate::metrics::StreamMetrics;
 
 /// How a stream stands, for the source, for `status` and for `/readyz`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -131,7 +132,9 @@ pub(crate) struct Parts {
     pub(crate) epoch: Epoch,
     pub(crate) limits: tidemill_settle::Limits,
     pub(crate) letters: Letters,
-    pub(crate) metrics: Arc<StreamMetrics>,
+    pub(crate) observed: Arc<Observed>,
+    /// How far the source's WAL reaches, as it was last told: no document can have a higher version.
+    pub(crate) wal_end: Arc<AtomicU64>,
     pub(crate) clock: Clock,
     pub(crate) moved: Arc<Notify>,
     pub(crate) seed: u64,
@@ -258,7 +261,7 @@ impl StreamTask {
             Ok(part_of) => part_of,
             Err(error) => return self.halt(error),
         };
-        self.parts.metrics.encoded(&encoded);
+        self.parts.observed.encoded(&encoded);
         self.offer(encoded, part_of, made.batches).await;
         if let Some(truncate) = made.truncate {
             self.empty(&truncate, part_of).await;
@@ -364,11 +367,12 @@ impl StreamTask {
         loop {
             while let Some(command) = self.delivery.next_command() {
                 match command {
-                    Command::Send { request, slices, documents, bytes } => self.send(request, &slices, documents, bytes),
+                    Command::Send { request, slices, bytes, .. } => self.send(request, &slices, bytes),
                     Command::DeadLetter { item, error } => letters.push((item, error)),
-                    Command::ReadBack { .. } => self.parts.metrics.read_back(),
+                    // A late request of unknown outcome is outlived by the tombstone: see `index.gc_deletes`.
+                    Command::ReadBack { .. } => {}
                     Command::Settled { group, counts } => {
-                        self.parts.metrics.settled(&counts);
+                        self.parts.observed.settled(&counts);
                         if let Some(part_of) = self.groups.get(&group).map(|group| group.part_of) {
                             self.settled(part_of, counts.total());
                         }
@@ -385,9 +389,9 @@ impl StreamTask {
         }
     }
 
-    fn send(&mut self, request: RequestId, slices: &[Slice], documents: u32, bytes: u64) {
+    fn send(&mut self, request: RequestId, slices: &[Slice], bytes: u64) {
         let body = self.body(slices);
-        self.parts.metrics.request(documents, bytes);
+        self.parts.observed.request(bytes);
         let sink = self.parts.sink.clone();
         self.in_flight.push(Box::pin(async move { (request, sink.bulk(body).await) }));
     }
@@ -420,6 +424,10 @@ impl StreamTask {
                     body: &answer.body,
                     items_left_out: false,
                 };
+                let wal_end = Lsn(self.parts.wal_end.load(Ordering::Relaxed));
+                if let Some(horizon) = Version::new(self.parts.epoch, wal_end, BUCKET_LAST) {
+                    self.delivery.set_horizon(horizon);
+                }
                 let answer = tidemill_settle::read(&response, self.delivery.sent(request));
                 self.note(&answer);
                 self.delivery.answered(now, request, answer);
@@ -461,7 +469,7 @@ impl StreamTask {
     fn done(&mut self, id: GroupId) {
         let Some(group) = self.groups.remove(&id) else { return };
         let now_us = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_micros() as i64);
-        self.parts.metrics.acknowledged(group.committed_us.iter().map(|&at| now_us.saturating_sub(at).max(0) as u64));
+        self.parts.observed.acknowledged(group.committed_us.iter().map(|&at| now_us.saturating_sub(at).max(0) as u64));
     }
 
     async fn write_letters(&mut self, letters: Vec<(ItemRef, tidemill_settle::SinkError)>) {
@@ -549,7 +557,7 @@ impl StreamTask {
         } else {
             Standing::Running
         };
-        self.parts.metrics.standing(&standing, &status);
+        self.parts.observed.standing(&standing, !self.reading.is_empty(), &status);
         let changed = self.report.send_if_modified(|report| {
             let changed = report.settled != settled || report.standing != standing;
             report.settled = settled;

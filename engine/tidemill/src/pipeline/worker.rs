@@ -7,8 +7,6 @@ use tidemill_encode::{Encoded, Encoder};
 use tidemill_stage::Chain;
 use tokio::sync::mpsc;
 
-use crate::metrics::StreamMetrics;
-
 /// What a job's rows belong to: what is told once they have all settled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Ticket {
@@ -42,7 +40,7 @@ pub(crate) struct Made {
 pub(crate) struct Worker {
     pub(crate) chain: Chain,
     pub(crate) encoder: Encoder,
-    pub(crate) metrics: Arc<StreamMetrics>,
+    pub(crate) stream: String,
 }
 
 impl Worker {
@@ -62,10 +60,13 @@ impl Worker {
         for batch in batches {
             staged.push(self.chain.run(Arc::clone(batch)).map_err(|error| error.to_string())?);
         }
-        let encoded = self.encoder.encode(&staged).map_err(|error| error.to_string())?;
-        self.count(batches, &encoded);
-        Ok(encoded)
+        let logs = self.chain.take_logs();
+        for line in &logs.lines {
+            tracing::info!(stream = self.stream, stage = line.stage, level = ?line.level, "plugin: {}", line.message);
+        }
+        if logs.dropped > 0 {
+            tracing::warn!(stream = self.stream, dropped = logs.dropped, "plugins logged more than is kept");
+        }
+        self.encoder.encode(&staged).map_err(|error| error.to_string())
     }
-
-    fn count(&self, _batches: &[Arc<ChangeBatch>], _encoded: &Encoded) {}
 }

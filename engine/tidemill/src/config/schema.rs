@@ -27,6 +27,10 @@ impl Transform for AllowVariables {
 
 /// Where a number, a truth value or one of several words is asked for, a variable may stand.
 fn allow_variables(schema: &mut Schema) {
+    // Words that each have a description stand in a `oneOf`, of which a variable would fit all.
+    if let Some(words) = schema.remove("oneOf") {
+        schema.insert("anyOf".to_owned(), words);
+    }
     let typed = |kind: &Value| matches!(kind.as_str(), Some("integer" | "number" | "boolean"));
     let is_typed = match schema.get("type") {
         Some(Value::Array(kinds)) => kinds.iter().any(typed),

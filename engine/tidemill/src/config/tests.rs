@@ -589,3 +589,47 @@ fn a_plans_digest_changes_with_what_makes_documents() {
     let distinct: std::collections::HashSet<_> = changes.iter().collect();
     assert_eq!(distinct.len(), changes.len());
 }
+
+/// Bytes of the example changed, doubled, cut out and swapped, always in the same way: whatever the file holds, it is read
+/// or refused, and never a panic.
+#[test]
+fn no_file_makes_it_panic() {
+    let rounds: u32 = std::env::var("TIDEMILL_MUTATIONS").ok().and_then(|text| text.parse().ok()).unwrap_or(2_000);
+    let pieces: &[&str] = &[
+        "{", "}", "[", "]", ":", "-", "&a ", "*a", "!x ", "|", ">", "'", "\"", "\t", "\n", "${", "#", "? ", "---\n",
+        "%", "ü", "\0",
+    ];
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut random = |below: usize| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        (state >> 11) as usize % below.max(1)
+    };
+    let example: Vec<char> = EXAMPLE.chars().collect();
+    let mut read = 0;
+    for _ in 0..rounds {
+        let mut text = example.clone();
+        for _ in 0..=random(4) {
+            if text.is_empty() {
+                break;
+            }
+            let (at, other) = (random(text.len()), random(text.len()));
+            match random(5) {
+                0 => text[at] = text[other],
+                1 => drop(text.drain(at..(at + random(8)).min(text.len()))),
+                2 => drop(text.splice(at..at, pieces[random(pieces.len())].chars())),
+                3 => text.swap(at, other),
+                _ => text.truncate(at.max(1)),
+            }
+        }
+        let text: String = text.into_iter().collect();
+        let parsed = std::panic::catch_unwind(|| parse(&text));
+        match parsed {
+            Ok(Err(error)) => read += usize::from(error.to_string().contains("not there yet")),
+            Ok(Ok(_)) => read += 1,
+            Err(_) => panic!("it panicked over:\n{text}"),
+        }
+    }
+    assert!(read > 0, "some must still be configurations, or nothing but the parser was tried");
+}

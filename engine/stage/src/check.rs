@@ -1,0 +1,346 @@
+//! The way out: everything that a guest returns is checked before anything is built on it. No answer, however wrong, makes
+//! this panic; what is wrong is told in words that help a plugin's author.
+
+use std::sync::Arc;
+
+use arrow_array::types::{
+    ArrowPrimitiveType, BinaryType, Date32Type, Float32Type, Float64Type, Int16Type, Int32Type, Int64Type,
+    Time64MicrosecondType, TimestampMicrosecondType, UInt32Type, Utf8Type,
+};
+use arrow_array::{Array, ArrayRef, BinaryViewArray, BooleanArray, GenericByteArray, PrimitiveArray, StringViewArray};
+use arrow_buffer::{BooleanBuffer, Buffer, NullBuffer, OffsetBuffer, ScalarBuffer};
+use arrow_schema::{DataType, Field, TimeUnit};
+use serde_json::value::RawValue;
+use tidemill_change::{EXTENSION_JSON, EXTENSION_NAME, EXTENSION_NUMERIC};
+
+use crate::abi::{Buffers, Content, Keep, Reject, Rows};
+use crate::instance::GuestAnswer;
+use crate::limits::{REJECT_CODE_BYTES_MAX, REJECT_MESSAGE_BYTES_MAX, ROWS_OUT_MAX, cut};
+use crate::shape::ShapeColumn;
+
+/// Which of a call's rows come out, and in which order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Picked {
+    All,
+    Rows(Vec<u32>),
+}
+
+impl Picked {
+    pub(crate) fn len(&self, rows: usize) -> usize {
+        match self {
+            Picked::All => rows,
+            Picked::Rows(picked) => picked.len(),
+        }
+    }
+}
+
+/// A row that the guest refused, by its place in the call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Refused {
+    pub(crate) row: u32,
+    pub(crate) code: String,
+    pub(crate) message: String,
+}
+
+/// An answer that holds what it must.
+#[derive(Clone, Debug)]
+pub(crate) struct Answer {
+    pub(crate) picked: Picked,
+    /// The made columns, a row for each that comes out.
+    pub(crate) made: Vec<ArrayRef>,
+    /// In the order of their rows, one a row.
+    pub(crate) refused: Vec<Refused>,
+}
+
+/// Checks the answer to a call of so many rows.
+pub(crate) fn answer(answer: GuestAnswer, rows: usize, made: &[ShapeColumn]) -> Result<Answer, String> {
+    match answer {
+        GuestAnswer::Verdict(verdict) => {
+            let picked = match verdict.keep {
+                Keep::All => Picked::All,
+                Keep::None => Picked::Rows(Vec::new()),
+                Keep::Bitmap(bits) => bitmap(&bits, rows)?,
+            };
+            Ok(Answer { picked, made: Vec::new(), refused: refused(verdict.rejects, rows)? })
+        }
+        GuestAnswer::Transformed(out) => {
+            let picked = match out.rows {
+                Rows::All => Picked::All,
+                Rows::None => Picked::Rows(Vec::new()),
+                Rows::Bitmap(bits) => bitmap(&bits, rows)?,
+                Rows::Indices(indices) => self::indices(indices, rows)?,
+            };
+            let Content::Columns(columns) = out.content else {
+                return Err("it brings documents where its plan says columns".to_owned());
+            };
+            let made = self::made(columns, made, picked.len(rows))?;
+            Ok(Answer { picked, made, refused: refused(out.rejects, rows)? })
+        }
+    }
+}
+
+/// The rows of a bitmap's ones.
+fn bitmap(bits: &[u8], rows: usize) -> Result<Picked, String> {
+    if bits.len() != rows.div_ceil(8) {
+        let wanted = rows.div_ceil(8);
+        return Err(format!("its bitmap has {} bytes, and {rows} rows need {wanted}", bits.len()));
+    }
+    let mut picked = Vec::with_capacity(bits.iter().map(|byte| byte.count_ones() as usize).sum());
+    let mut push = |mut word: u64, first: usize| {
+        while word != 0 {
+            picked.push(first as u32 + word.trailing_zeros());
+            word &= word - 1;
+        }
+    };
+    let (words, rest) = bits.as_chunks::<8>();
+    for (place, word) in words.iter().enumerate() {
+        push(u64::from_le_bytes(*word), place * 64);
+    }
+    for (place, byte) in rest.iter().enumerate() {
+        push(u64::from(*byte), words.len() * 64 + place * 8);
+    }
+    // Bits past the last row mean nothing.
+    picked.truncate(picked.partition_point(|row| (*row as usize) < rows));
+    Ok(if picked.len() == rows { Picked::All } else { Picked::Rows(picked) })
+}
+
+fn indices(indices: Vec<u32>, rows: usize) -> Result<Picked, String> {
+    if indices.len() > ROWS_OUT_MAX {
+        return Err(format!(
+            "it makes {} rows out of {rows}, and {ROWS_OUT_MAX} may come out of a call",
+            indices.len()
+        ));
+    }
+    match indices.iter().find(|row| **row as usize >= rows) {
+        Some(row) => Err(format!("its index list names row {row}, and there are {rows}")),
+        None => Ok(Picked::Rows(indices)),
+    }
+}
+
+fn refused(rejects: Vec<Reject>, rows: usize) -> Result<Vec<Refused>, String> {
+    if let Some(reject) = rejects.iter().find(|reject| reject.row as usize >= rows) {
+        return Err(format!("it rejects row {}, and there are {rows}", reject.row));
+    }
+    let mut refused: Vec<_> = rejects
+        .into_iter()
+        .map(|reject| Refused {
+            row: reject.row,
+            code: cut(reject.code, REJECT_CODE_BYTES_MAX),
+            message: cut(reject.message, REJECT_MESSAGE_BYTES_MAX),
+        })
+        .collect();
+    refused.sort_by_key(|reject| reject.row);
+    refused.dedup_by_key(|reject| reject.row);
+    Ok(refused)
+}
+
+fn made(columns: Vec<Buffers>, wanted: &[ShapeColumn], rows: usize) -> Result<Vec<ArrayRef>, String> {
+    if rows == 0 {
+        // Nothing comes out: what came with it is not looked at.
+        return Ok(wanted.iter().map(|column| arrow_array::new_empty_array(column.field.data_type())).collect());
+    }
+    if columns.len() != wanted.len() {
+        return Err(format!("it brings {} columns, and its plan makes {}", columns.len(), wanted.len()));
+    }
+    let column = |(buffers, wanted): (Buffers, &ShapeColumn)| {
+        column(buffers, &wanted.field, rows).map_err(|why| format!("column `{}`: {why}", wanted.field.name()))
+    };
+    columns.into_iter().zip(wanted).map(column).collect()
+}
+
+/// One column out of its buffers.
+fn column(buffers: Buffers, field: &Field, rows: usize) -> Result<ArrayRef, String> {
+    let nulls = buffers.validity.map(|bits| self::bits(bits, rows, "validity")).transpose()?.map(NullBuffer::new);
+    let numbers = Numbers { offsets: buffers.offsets.len(), values: buffers.values, nulls, rows };
+    match field.data_type() {
+        DataType::Int16 => numbers.array::<Int16Type>(),
+        DataType::Int32 => numbers.array::<Int32Type>(),
+        DataType::Int64 => numbers.array::<Int64Type>(),
+        DataType::UInt32 => numbers.array::<UInt32Type>(),
+        DataType::Float32 => numbers.array::<Float32Type>(),
+        DataType::Float64 => numbers.array::<Float64Type>(),
+        DataType::Date32 => numbers.array::<Date32Type>(),
+        DataType::Time64(TimeUnit::Microsecond) => numbers.array::<Time64MicrosecondType>(),
+        DataType::Timestamp(TimeUnit::Microsecond, zone) => {
+            let array = numbers.primitive::<TimestampMicrosecondType>()?;
+            Ok(Arc::new(array.with_timezone_opt(zone.clone())))
+        }
+        DataType::Boolean => {
+            numbers.no_offsets()?;
+            let values = self::bits(numbers.values, rows, "values")?;
+            Ok(Arc::new(BooleanArray::new(values, numbers.nulls)))
+        }
+        DataType::Utf8View => {
+            let (offsets, values) = offsets(&buffers.offsets, numbers.values, rows)?;
+            let texts = GenericByteArray::<Utf8Type>::try_new(offsets, values, numbers.nulls)
+                .map_err(|error| format!("its values are not UTF-8: {error}"))?;
+            let array = StringViewArray::from(&texts);
+            check_extension(field, &array)?;
+            Ok(Arc::new(array))
+        }
+        DataType::BinaryView => {
+            let (offsets, values) = offsets(&buffers.offsets, numbers.values, rows)?;
+            let array = GenericByteArray::<BinaryType>::try_new(offsets, values, numbers.nulls)
+                .map_err(|error| format!("its values do not fit: {error}"))?;
+            Ok(Arc::new(BinaryViewArray::from(&array)))
+        }
+        other => Err(format!("{other} cannot come out of a plugin yet")),
+    }
+}
+
+fn bits(bits: Vec<u8>, rows: usize, what: &str) -> Result<BooleanBuffer, String> {
+    if bits.len() != rows.div_ceil(8) {
+        return Err(format!("{} bytes of {what}, and {rows} rows need {}", bits.len(), rows.div_ceil(8)));
+    }
+    Ok(BooleanBuffer::new(Buffer::from_vec(bits), 0, rows))
+}
+
+/// A column of fixed width on its way to an array.
+struct Numbers {
+    offsets: usize,
+    values: Vec<u8>,
+    nulls: Option<NullBuffer>,
+    rows: usize,
+}
+
+impl Numbers {
+    fn no_offsets(&self) -> Result<(), String> {
+        match self.offsets {
+            0 => Ok(()),
+            some => Err(format!("{some} bytes of offsets, and its type has none")),
+        }
+    }
+
+    fn primitive<T: ArrowPrimitiveType>(self) -> Result<PrimitiveArray<T>, String> {
+        self.no_offsets()?;
+        let wanted = self.rows * size_of::<T::Native>();
+        if self.values.len() != wanted {
+            return Err(format!("{} bytes of values, and {} rows need {wanted}", self.values.len(), self.rows));
+        }
+        let values = ScalarBuffer::new(aligned::<T::Native>(self.values), 0, self.rows);
+        PrimitiveArray::try_new(values, self.nulls).map_err(|error| error.to_string())
+    }
+
+    fn array<T: ArrowPrimitiveType>(self) -> Result<ArrayRef, String> {
+        Ok(Arc::new(self.primitive::<T>()?))
+    }
+}
+
+/// Bytes have an alignment of 1; an array of numbers wants more. The allocator nearly always gave it, else they are copied.
+fn aligned<T>(bytes: Vec<u8>) -> Buffer {
+    if bytes.as_ptr().align_offset(align_of::<T>()) == 0 { Buffer::from_vec(bytes) } else { Buffer::from(&*bytes) }
+}
+
+fn offsets(offsets: &[u8], values: Vec<u8>, rows: usize) -> Result<(OffsetBuffer<i32>, Buffer), String> {
+    let wanted = 4 * (rows + 1);
+    if offsets.len() != wanted {
+        return Err(format!("{} bytes of offsets, and {rows} rows need {wanted}", offsets.len()));
+    }
+    let offsets: Vec<i32> = offsets.as_chunks().0.iter().map(|offset| i32::from_le_bytes(*offset)).collect();
+    if offsets[0] != 0 {
+        return Err(format!("its first offset is {}, and must be 0", offsets[0]));
+    }
+    if let Some(row) = offsets.windows(2).position(|pair| pair[1] < pair[0]) {
+        return Err(format!("its offsets fall at row {row}, from {} to {}", offsets[row], offsets[row + 1]));
+    }
+    let last = offsets[rows];
+    if last as usize != values.len() {
+        return Err(format!("its last offset is {last}, and there are {} bytes of values", values.len()));
+    }
+    Ok((OffsetBuffer::new(offsets.into()), Buffer::from_vec(values)))
+}
+
+/// What an extension promises of its texts goes into documents as it is.
+fn check_extension(field: &Field, texts: &StringViewArray) -> Result<(), String> {
+    let holds: fn(&str) -> bool = match field.metadata().get(EXTENSION_NAME).map(String::as_str) {
+        Some(EXTENSION_JSON) => is_json,
+        Some(EXTENSION_NUMERIC) => is_numeric,
+        _ => return Ok(()),
+    };
+    match (0..texts.len()).find(|row| texts.is_valid(*row) && !holds(texts.value(*row))) {
+        Some(row) => Err(format!("row {row} is no {}", &field.metadata()[EXTENSION_NAME])),
+        None => Ok(()),
+    }
+}
+
+fn is_json(text: &str) -> bool {
+    !text.contains(['\n', '\r']) && serde_json::from_str::<&RawValue>(text).is_ok()
+}
+
+/// As Postgres writes a numeric: a sign, digits, and digits after a point.
+fn is_numeric(text: &str) -> bool {
+    if matches!(text, "NaN" | "Infinity" | "-Infinity") {
+        return true;
+    }
+    let digits = text.strip_prefix('-').unwrap_or(text);
+    let (whole, fraction) = digits.split_once('.').unwrap_or((digits, "0"));
+    let all_digits = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
+    all_digits(whole) && all_digits(fraction)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bitmap_names_its_rows_and_no_others() {
+        assert_eq!(bitmap(&[0b1000_0101, 0xff], 9).unwrap(), Picked::Rows(vec![0, 2, 7, 8]));
+        assert_eq!(bitmap(&[0xff, 0x01], 9).unwrap(), Picked::All);
+        assert_eq!(bitmap(&[], 0).unwrap(), Picked::All);
+        let mut bits = vec![0; 25];
+        (bits[9], bits[24]) = (2, 128);
+        assert_eq!(bitmap(&bits, 200).unwrap(), Picked::Rows(vec![73, 199]));
+        assert!(bitmap(&[0xff], 9).is_err() && bitmap(&[0; 3], 9).is_err());
+    }
+
+    #[test]
+    fn what_is_numeric() {
+        for text in ["0", "-1", "12.50", "0.000", "NaN", "-Infinity"] {
+            assert!(is_numeric(text), "{text}");
+        }
+        for text in ["", "-", ".5", "1.", "1e5", "+1", "0x1", "1.2.3", "inf"] {
+            assert!(!is_numeric(text), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_json() {
+        assert!(is_json(r#"{"a":[1,null]}"#) && is_json("1e400"));
+        assert!(!is_json("{\n}") && !is_json("") && !is_json("{}{}") && !is_json("nan"));
+    }
+
+    /// Any bytes of any length give an array or an error, for every type.
+    #[test]
+    fn no_buffers_make_it_panic() {
+        let types = [
+            DataType::Boolean,
+            DataType::Int16,
+            DataType::Int64,
+            DataType::Float64,
+            DataType::Date32,
+            DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())),
+            DataType::Time64(TimeUnit::Microsecond),
+            DataType::Utf8View,
+            DataType::BinaryView,
+        ];
+        let mut seed = 0x9E37_79B9_7F4A_7C15_u64;
+        let mut random = move |below: u64| {
+            seed ^= seed << 13;
+            seed ^= seed >> 7;
+            seed ^= seed << 17;
+            seed % below
+        };
+        for _ in 0..20_000 {
+            let mut bytes = |len: u64| (0..random(len)).map(|_| random(4) as u8 * 63).collect::<Vec<u8>>();
+            let mut offsets = bytes(40);
+            offsets.iter_mut().skip(1).step_by(2).for_each(|byte| *byte = 0);
+            let buffers = Buffers { validity: Some(bytes(4)).filter(|v| v.len() != 3), offsets, values: bytes(40) };
+            let rows = 1 + random(9) as usize;
+            for of in &types {
+                if let Ok(array) = column(buffers.clone(), &Field::new("c", of.clone(), true), rows) {
+                    assert_eq!((array.len(), array.data_type()), (rows, of));
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,70 @@
+use std::fmt;
+
+/// What kept a plugin from being loaded or opened, or a batch from its stages.
+#[derive(Debug)]
+pub struct Error {
+    kind: Kind,
+    /// The stage, or at load the plugin, that it is about.
+    name: String,
+    message: String,
+}
+
+/// Who acts on it differs by kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// The engine itself.
+    Engine,
+    /// The component cannot be a plugin here: whoever wrote the configuration mends it.
+    Load,
+    /// The plugin refused its configuration or the table's shape, or gave a plan that cannot be.
+    Open,
+    /// The guest asked for the batch again.
+    Retry,
+    /// The guest said that it cannot go on, or it fails for every row.
+    Fatal,
+}
+
+impl Error {
+    pub(crate) fn new(kind: Kind, name: impl Into<String>, message: impl Into<String>) -> Error {
+        Error { kind, name: name.into(), message: message.into() }
+    }
+
+    /// The plugin or the table or the configuration must change before anything can flow.
+    pub fn is_refused(&self) -> bool {
+        matches!(self.kind, Kind::Load | Kind::Open)
+    }
+
+    /// The same batch may pass later: run it again after a while.
+    pub fn is_transient(&self) -> bool {
+        self.kind == Kind::Retry
+    }
+
+    /// The stream pauses until somebody acts.
+    pub fn is_fatal(&self) -> bool {
+        self.kind == Kind::Fatal
+    }
+
+    /// The stage that it is about, or at load the plugin.
+    pub fn stage(&self) -> &str {
+        &self.name
+    }
+
+    /// The message without the stage.
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.kind {
+            Kind::Engine => write!(f, "{}", self.message),
+            Kind::Load => write!(f, "plugin `{}` {}", self.name, self.message),
+            Kind::Open => write!(f, "stage `{}`: {}", self.name, self.message),
+            Kind::Retry => write!(f, "stage `{}` asks for the batch again: {}", self.name, self.message),
+            Kind::Fatal => write!(f, "stage `{}` cannot go on: {}", self.name, self.message),
+        }
+    }
+}
+
+impl std::error::Error for Error {}

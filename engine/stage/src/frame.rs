@@ -1,0 +1,126 @@
+//! A batch between its stages: columns as they lie, and beside them which of their rows still count.
+//!
+//! A filter changes no column, so nothing is copied when it answers: its selection is laid over those before it. Columns of
+//! one origin (the source, or one stage that made some) share one selection. At the end each column that a document
+//! shows is taken through its selection once; where all rows stayed it is handed on as it is.
+
+use std::sync::Arc;
+
+use arrow_array::{ArrayRef, RecordBatch, RecordBatchOptions, UInt32Array};
+use arrow_schema::SchemaRef;
+use arrow_select::take::take;
+use tidemill_change::{ChangeBatch, Reject, Staged};
+
+use crate::check::Picked;
+use crate::plan::{From, Plan};
+use crate::push::RowsOf;
+
+/// The source's place among the origins.
+const SOURCE: usize = 0;
+
+#[derive(Clone, Debug)]
+struct FrameColumn {
+    array: ArrayRef,
+    origin: usize,
+}
+
+#[derive(Debug)]
+pub(crate) struct Frame {
+    source: Arc<ChangeBatch>,
+    /// For each origin the rows that still count, in their present order; `None`: all, as they lie.
+    selections: Vec<Option<Vec<u32>>>,
+    columns: Vec<FrameColumn>,
+    rows: usize,
+    pub(crate) rejects: Vec<Reject>,
+}
+
+impl Frame {
+    pub(crate) fn new(source: Arc<ChangeBatch>) -> Frame {
+        let columns = source.rows.columns().iter();
+        let columns = columns.map(|array| FrameColumn { array: Arc::clone(array), origin: SOURCE }).collect();
+        let rows = source.rows.num_rows();
+        Frame { source, selections: vec![None], columns, rows, rejects: Vec::new() }
+    }
+
+    pub(crate) fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// A column, and which of its rows are the frame's rows from `from` on.
+    pub(crate) fn column(&self, place: usize, from: usize, len: usize) -> (&ArrayRef, RowsOf<'_>) {
+        let column = &self.columns[place];
+        let rows = match &self.selections[column.origin] {
+            Some(selection) => RowsOf::Picked(&selection[from..from + len]),
+            None => RowsOf::Range(from..from + len),
+        };
+        (&column.array, rows)
+    }
+
+    /// The row of the source that a row of the frame was made from.
+    pub(crate) fn source_row(&self, row: usize) -> u32 {
+        self.selections[SOURCE].as_ref().map_or(row as u32, |selection| selection[row])
+    }
+
+    /// Lays a stage's answer over the frame. The made columns have a row for each that is picked.
+    pub(crate) fn apply(&mut self, plan: &Plan, picked: Picked, made: Vec<ArrayRef>) {
+        let rows = picked.len(self.rows);
+        if let Picked::Rows(picked) = &picked {
+            for (origin, selection) in self.selections.iter_mut().enumerate() {
+                if origin == SOURCE || self.columns.iter().any(|column| column.origin == origin) {
+                    *selection = Some(match selection {
+                        Some(old) => picked.iter().map(|row| old[*row as usize]).collect(),
+                        None => picked.clone(),
+                    });
+                }
+            }
+        }
+        self.rows = rows;
+        let Some(outputs) = &plan.outputs else { return };
+        let origin = self.selections.len();
+        self.selections.push(None);
+        let column = |from: &From| match from {
+            From::Input(place) => self.columns[*place].clone(),
+            From::Answer(place) => FrameColumn { array: Arc::clone(&made[*place]), origin },
+        };
+        self.columns = outputs.iter().map(column).collect();
+    }
+
+    /// Takes every column through its selection.
+    pub(crate) fn finish(mut self, schema: &SchemaRef) -> Staged {
+        self.restore_order();
+        let of = self.selections[SOURCE].clone().unwrap_or_else(|| (0..self.rows as u32).collect());
+        let indices: Vec<Option<UInt32Array>> =
+            self.selections.into_iter().map(|selection| selection.map(UInt32Array::from)).collect();
+        let columns = self.columns.into_iter().map(|column| match &indices[column.origin] {
+            Some(rows) => take(&column.array, rows, None).expect("selections hold rows that were checked to be there"),
+            None => column.array,
+        });
+        let options = RecordBatchOptions::new().with_row_count(Some(self.rows));
+        let documents = RecordBatch::try_new_with_options(Arc::clone(schema), columns.collect(), &options)
+            .expect("columns have the plan's types and the selection's length");
+        Staged { source: self.source, documents, of, rejects: self.rejects }
+    }
+
+    /// Documents stand in the order of their source rows; those of one row stay in the order that the stages gave them. A
+    /// row that was rejected leaves none, also where another of its documents passed.
+    fn restore_order(&mut self) {
+        self.rejects.sort_by_key(|reject| reject.row);
+        self.rejects.dedup_by_key(|reject| reject.row);
+        let Some(of) = &self.selections[SOURCE] else { return };
+        let is_strict = of.windows(2).all(|pair| pair[0] < pair[1]);
+        if is_strict {
+            return;
+        }
+        let is_rejected = |row: u32| self.rejects.binary_search_by_key(&row, |reject| reject.row).is_ok();
+        let mut order: Vec<u32> = (0..self.rows as u32).filter(|at| !is_rejected(of[*at as usize])).collect();
+        order.sort_by_key(|at| of[*at as usize]);
+        self.rows = order.len();
+        for selection in &mut self.selections {
+            *selection = Some(match selection {
+                // An origin that no column has any more was not kept up to date.
+                Some(old) => order.iter().map(|at| old.get(*at as usize).copied().unwrap_or_default()).collect(),
+                None => order.clone(),
+            });
+        }
+    }
+}

@@ -1,0 +1,224 @@
+//! What rows look like between two stages, and the contract's names for Arrow's and Postgres' types.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use arrow_schema::{DataType as Arrow, Field as ArrowField, FieldRef, Schema as ArrowSchema, SchemaRef, TimeUnit};
+use tidemill_change::{Column, EXTENSION_JSON, EXTENSION_NAME, EXTENSION_NUMERIC, Kind, Relation};
+
+use crate::abi::{DataType, Field, Schema};
+
+/// A column on its way through the chain.
+#[derive(Clone, Debug)]
+pub(crate) struct ShapeColumn {
+    pub(crate) field: FieldRef,
+    /// The catalog's name of the type; none where a stage made the column.
+    pub(crate) postgres_type: Option<Cow<'static, str>>,
+}
+
+/// The columns of a table's rows, from the table to the document.
+#[derive(Clone, Debug)]
+pub(crate) struct Shape {
+    namespace: String,
+    table: String,
+    key: Vec<String>,
+    pub(crate) columns: Vec<ShapeColumn>,
+}
+
+impl Shape {
+    pub(crate) fn of(relation: &Relation) -> Shape {
+        let columns = relation.arrow().fields().iter().zip(&relation.columns).map(|(field, column)| ShapeColumn {
+            field: Arc::clone(field),
+            postgres_type: Some(postgres_type(column).into()),
+        });
+        let key = relation.columns.iter().filter(|column| column.identity).map(|column| column.name.clone());
+        Shape {
+            namespace: relation.schema.clone(),
+            table: relation.name.clone(),
+            key: key.collect(),
+            columns: columns.collect(),
+        }
+    }
+
+    pub(crate) fn with_columns(&self, columns: Vec<ShapeColumn>) -> Shape {
+        Shape { columns, ..self.clone() }
+    }
+
+    pub(crate) fn arrow(&self) -> SchemaRef {
+        Arc::new(ArrowSchema::new(self.columns.iter().map(|column| Arc::clone(&column.field)).collect::<Vec<_>>()))
+    }
+
+    /// The shape in the contract's words. Every type that decode makes has its place there.
+    pub(crate) fn to_guest(&self) -> Result<Schema, String> {
+        let field = |column: &ShapeColumn| {
+            let field = &column.field;
+            let data_type = data_type(field.data_type())
+                .ok_or_else(|| format!("column `{}` is {}, which cannot cross yet", field.name(), field.data_type()))?;
+            Ok(Field {
+                name: field.name().clone(),
+                data_type,
+                extension: field.metadata().get(EXTENSION_NAME).cloned(),
+                postgres_type: column.postgres_type.as_ref().map(|name| name.to_string()),
+            })
+        };
+        Ok(Schema {
+            namespace: self.namespace.clone(),
+            table: self.table.clone(),
+            key: self.key.clone(),
+            fields: self.columns.iter().map(field).collect::<Result<_, String>>()?,
+        })
+    }
+}
+
+fn data_type(of: &Arrow) -> Option<DataType> {
+    Some(match of {
+        Arrow::Boolean => DataType::Boolean,
+        Arrow::Int16 => DataType::Int16,
+        Arrow::Int32 => DataType::Int32,
+        Arrow::Int64 => DataType::Int64,
+        Arrow::UInt32 => DataType::Uint32,
+        Arrow::Float32 => DataType::Float32,
+        Arrow::Float64 => DataType::Float64,
+        Arrow::Utf8View => DataType::Utf8,
+        Arrow::BinaryView => DataType::Binary,
+        Arrow::Date32 => DataType::Date32,
+        Arrow::Timestamp(TimeUnit::Microsecond, None) => DataType::Timestamp,
+        Arrow::Timestamp(TimeUnit::Microsecond, Some(zone)) if &**zone == "UTC" => DataType::TimestampUtc,
+        Arrow::Time64(TimeUnit::Microsecond) => DataType::Time64,
+        _ => return None,
+    })
+}
+
+fn arrow(of: DataType) -> Option<Arrow> {
+    Some(match of {
+        DataType::Boolean => Arrow::Boolean,
+        DataType::Int16 => Arrow::Int16,
+        DataType::Int32 => Arrow::Int32,
+        DataType::Int64 => Arrow::Int64,
+        DataType::Uint32 => Arrow::UInt32,
+        DataType::Float32 => Arrow::Float32,
+        DataType::Float64 => Arrow::Float64,
+        DataType::Utf8 => Arrow::Utf8View,
+        DataType::Binary => Arrow::BinaryView,
+        DataType::Date32 => Arrow::Date32,
+        DataType::Timestamp => Arrow::Timestamp(TimeUnit::Microsecond, None),
+        DataType::TimestampUtc => Arrow::Timestamp(TimeUnit::Microsecond, Some("UTC".into())),
+        DataType::Time64 => Arrow::Time64(TimeUnit::Microsecond),
+        DataType::List => return None,
+    })
+}
+
+/// A column that a guest says it makes. Inside the engine it has the type that decode would have given it.
+pub(crate) fn made(field: &Field) -> Result<ShapeColumn, String> {
+    let name = &field.name;
+    let of =
+        arrow(field.data_type).ok_or_else(|| format!("it makes column `{name}` a list, which is not there yet"))?;
+    let arrow = ArrowField::new(name, of, true);
+    let arrow = match field.extension.as_deref() {
+        None => arrow,
+        Some(extension @ (EXTENSION_JSON | EXTENSION_NUMERIC)) if field.data_type == DataType::Utf8 => {
+            arrow.with_metadata(HashMap::from([(EXTENSION_NAME.to_owned(), extension.to_owned())]))
+        }
+        Some(other) => {
+            return Err(format!(
+                "it makes column `{name}` of the extension type `{other}`: there are {EXTENSION_JSON} and \
+                 {EXTENSION_NUMERIC}, on utf8"
+            ));
+        }
+    };
+    Ok(ShapeColumn { field: Arc::new(arrow), postgres_type: None })
+}
+
+fn postgres_type(column: &Column) -> &'static str {
+    match (column.kind, column.type_oid) {
+        (Kind::Bool, _) => "bool",
+        (Kind::Int2, _) => "int2",
+        (Kind::Int4, _) => "int4",
+        (Kind::Int8, _) => "int8",
+        (Kind::Oid, _) => "oid",
+        (Kind::Float4, _) => "float4",
+        (Kind::Float8, _) => "float8",
+        (Kind::Numeric, _) => "numeric",
+        (Kind::Text, 18) => "char",
+        (Kind::Text, 19) => "name",
+        (Kind::Text, 1042) => "bpchar",
+        (Kind::Text, 1043) => "varchar",
+        (Kind::Text, _) => "text",
+        (Kind::Uuid, _) => "uuid",
+        (Kind::Json, _) => "json",
+        (Kind::Jsonb, _) => "jsonb",
+        (Kind::Bytea, _) => "bytea",
+        (Kind::Date, _) => "date",
+        (Kind::Timestamp, _) => "timestamp",
+        (Kind::TimestampTz, _) => "timestamptz",
+        (Kind::Time, _) => "time",
+        (Kind::Array(_), _) => "array",
+        (Kind::Other, oid) => other_type(oid),
+    }
+}
+
+/// The built-in types that cross as text, by their oid in `pg_type.dat`.
+fn other_type(oid: u32) -> &'static str {
+    match oid {
+        142 => "xml",
+        600 => "point",
+        601 => "lseg",
+        602 => "path",
+        603 => "box",
+        604 => "polygon",
+        628 => "line",
+        650 => "cidr",
+        718 => "circle",
+        774 => "macaddr8",
+        790 => "money",
+        829 => "macaddr",
+        869 => "inet",
+        1186 => "interval",
+        1266 => "timetz",
+        1560 => "bit",
+        1562 => "varbit",
+        3614 => "tsvector",
+        3615 => "tsquery",
+        3904 => "int4range",
+        3906 => "numrange",
+        3908 => "tsrange",
+        3910 => "tstzrange",
+        3912 => "daterange",
+        3926 => "int8range",
+        _ => "unknown",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_type_of_decode_crosses_and_comes_back_as_it_was() {
+        let kinds = [
+            Kind::Bool,
+            Kind::Int2,
+            Kind::Int4,
+            Kind::Int8,
+            Kind::Oid,
+            Kind::Float4,
+            Kind::Float8,
+            Kind::Numeric,
+            Kind::Text,
+            Kind::Uuid,
+            Kind::Json,
+            Kind::Jsonb,
+            Kind::Bytea,
+            Kind::Date,
+            Kind::Timestamp,
+            Kind::TimestampTz,
+            Kind::Time,
+            Kind::Other,
+        ];
+        for kind in kinds {
+            let of = kind.arrow();
+            assert_eq!(data_type(&of).and_then(arrow), Some(of));
+        }
+    }
+}

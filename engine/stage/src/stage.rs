@@ -1,0 +1,336 @@
+//! One stage of a chain, opened on one table: it runs a frame through its plugin, and where that fails it looks for the rows
+//! that make it fail.
+//!
+//! A batch whose call traps or ends in no proper answer is cut in halves on new instances until the poison rows stand
+//! alone: for p of them among n rows that takes at most 2·p·⌈log2 n⌉ + 1 calls. A batch whose halves pass was
+//! too large: from then on the stage's batches are no larger than what passed.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use arrow_array::{Array, ArrayRef, UInt32Array, new_empty_array};
+use arrow_select::concat::concat;
+use arrow_select::take::take;
+use tidemill_change::Reject;
+
+use crate::abi::{Batch, Failure, Schema};
+use crate::check::{self, Answer, Picked, Refused};
+use crate::error::{Error, Kind};
+use crate::frame::Frame;
+use crate::instance::{Failed, GuestPlan, Instance, Logs, Metric, NotOpened};
+use crate::limits::{DEADLINES_A_BATCH_MAX, METRICS_MAX, POISON_BATCH_ROWS_MIN, POISON_ROWS_MAX};
+use crate::plan::{From, Plan};
+use crate::push::Scratch;
+use crate::shape::Shape;
+use crate::{Limits, Plugin};
+
+/// A stage as it is configured.
+#[derive(Clone, Debug)]
+pub struct Stage {
+    /// What errors, dead letters and metrics call it.
+    pub name: String,
+    pub plugin: Arc<Plugin>,
+    /// A JSON object: what the plugin gets at open.
+    pub config: serde_json::Value,
+    pub limits: Limits,
+}
+
+/// What a stage did since it was made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StageStats {
+    /// Calls of `process`.
+    pub calls: u64,
+    pub rows_in: u64,
+    pub rows_out: u64,
+    pub rejects: u64,
+    /// Calls that ended in no answer; each cost an instance.
+    pub failures: u64,
+    pub busy: Duration,
+}
+
+/// What the stages of a chain share while a batch runs.
+#[derive(Debug, Default)]
+pub(crate) struct Shared {
+    pub(crate) scratch: Scratch,
+    pub(crate) logs: Logs,
+    pub(crate) metrics: BTreeMap<(String, String), Metric>,
+    /// Every metric that was ever named, by stage and name: bounded, since whoever shows them keeps them.
+    metric_names: BTreeSet<(String, String)>,
+}
+
+impl Shared {
+    fn add_metric(&mut self, stage: &str, name: String, metric: Metric) {
+        let key = (stage.to_owned(), name);
+        if !self.metric_names.contains(&key) {
+            if self.metric_names.iter().filter(|(of, _)| of == stage).count() >= METRICS_MAX {
+                return;
+            }
+            self.metric_names.insert(key.clone());
+        }
+        match (self.metrics.get_mut(&key), metric) {
+            (Some(Metric::Count(sum)), Metric::Count(add)) => *sum = sum.saturating_add(add),
+            _ => drop(self.metrics.insert(key, metric)),
+        }
+    }
+}
+
+/// A stage that was opened on a table.
+#[derive(Debug)]
+pub(crate) struct OpenStage {
+    guest_plan: GuestPlan,
+    plan: Plan,
+    schema: Schema,
+    config: String,
+    /// None after a failed call, until the next one.
+    instance: Option<Instance>,
+    /// The largest batch that is tried.
+    rows_max: usize,
+}
+
+/// A piece of a frame and what came of it.
+#[derive(Debug)]
+struct Part {
+    from: usize,
+    len: usize,
+    answer: Answer,
+}
+
+impl OpenStage {
+    pub(crate) fn open(stage: &Stage, input: &Shape, shared: &mut Shared) -> Result<OpenStage, Error> {
+        let fail = |message: String| Error::new(Kind::Open, &stage.name, message);
+        let schema = input.to_guest().map_err(fail)?;
+        let config = stage.config.to_string();
+        let logs = (stage.name.as_str(), &mut shared.logs);
+        let (instance, guest_plan) =
+            Instance::open(&stage.plugin, &stage.limits, &config, &schema, logs).map_err(|error| match error {
+                NotOpened::Refused(message) => fail(message),
+                NotOpened::Failed(failed) => fail(format!("its plugin failed at open: {}", failed.message)),
+                NotOpened::Misfit(message) => fail(format!("its plugin does not fit the contract: {message}")),
+            })?;
+        let plan = Plan::check(&guest_plan, input).map_err(fail)?;
+        Ok(OpenStage { guest_plan, plan, schema, config, instance: Some(instance), rows_max: usize::MAX })
+    }
+
+    /// What rows look like behind this stage.
+    pub(crate) fn shape(&self) -> &Shape {
+        &self.plan.shape
+    }
+
+    /// The columns that this stage's plugin asked for.
+    pub(crate) fn requires(&self) -> &[usize] {
+        &self.plan.requires
+    }
+
+    /// For each column that comes out what the list has for it, or none where this stage makes it.
+    pub(crate) fn trace(&self, sources: &[Option<usize>]) -> Vec<Option<usize>> {
+        let Some(outputs) = &self.plan.outputs else { return sources.to_vec() };
+        let source = |from: &From| match from {
+            From::Input(place) => sources[*place],
+            From::Answer(_) => None,
+        };
+        outputs.iter().map(source).collect()
+    }
+
+    pub(crate) fn run(
+        &mut self,
+        stage: &Stage,
+        frame: &mut Frame,
+        shared: &mut Shared,
+        stats: &mut StageStats,
+    ) -> Result<(), Error> {
+        let rows = frame.rows();
+        if rows == 0 {
+            frame.apply(&self.plan, Picked::All, no_rows(&self.plan));
+            return Ok(());
+        }
+        let begin = Instant::now();
+        let parts = self.parts(stage, frame, shared, stats);
+        stats.busy += begin.elapsed();
+        let parts = parts?;
+        self.apply(stage, frame, parts, stats);
+        stats.rows_in += rows as u64;
+        stats.rows_out += frame.rows() as u64;
+        Ok(())
+    }
+
+    /// Runs the frame in pieces: one, unless something fails. They come in the order of their rows.
+    fn parts(
+        &mut self,
+        stage: &Stage,
+        frame: &Frame,
+        shared: &mut Shared,
+        stats: &mut StageStats,
+    ) -> Result<Vec<Part>, Error> {
+        let fatal = |message: String| Error::new(Kind::Fatal, &stage.name, message);
+        let rows = frame.rows();
+        let step = self.rows_max.min(rows);
+        // The next piece is the last of the list.
+        let mut waiting: Vec<(usize, usize)> =
+            (0..rows).step_by(step).map(|from| (from, step.min(rows - from))).rev().collect();
+        let (mut parts, mut poison, mut deadlines) = (Vec::with_capacity(waiting.len()), 0, 0);
+        while let Some((from, len)) = waiting.pop() {
+            match self.call(stage, frame, (from, len), shared, stats)? {
+                Ok(answer) => parts.push(Part { from, len, answer }),
+                Err(failed) => {
+                    stats.failures += 1;
+                    deadlines += usize::from(failed.is_deadline);
+                    if deadlines > DEADLINES_A_BATCH_MAX {
+                        let how_many = format!("{deadlines} calls of one batch");
+                        return Err(fatal(format!(
+                            "its plugin fails again and again ({how_many}): {}",
+                            failed.message
+                        )));
+                    }
+                    if len > 1 {
+                        let left = len.div_ceil(2);
+                        waiting.push((from + left, len - left));
+                        waiting.push((from, left));
+                        continue;
+                    }
+                    poison += 1;
+                    if poison > POISON_ROWS_MAX || poison == rows && rows >= POISON_BATCH_ROWS_MIN {
+                        return Err(fatal(format!("its plugin fails on row after row: {}", failed.message)));
+                    }
+                    parts.push(Part { from, len, answer: refuse(&self.plan, failed) });
+                }
+            }
+        }
+        if poison == 0 && parts.len() > 1 {
+            self.rows_max = parts.iter().map(|part| part.len).max().unwrap_or(self.rows_max);
+        }
+        Ok(parts)
+    }
+
+    /// One call. The outer error ends the batch.
+    fn call(
+        &mut self,
+        stage: &Stage,
+        frame: &Frame,
+        (from, len): (usize, usize),
+        shared: &mut Shared,
+        stats: &mut StageStats,
+    ) -> Result<Result<Answer, Failed>, Error> {
+        if self.instance.is_none() {
+            self.reopen(stage, shared)?;
+        }
+        let instance = self.instance.as_mut().expect("made above");
+        let mut columns = Vec::with_capacity(self.plan.requires.len());
+        for place in &self.plan.requires {
+            let (array, rows) = frame.column(*place, from, len);
+            match shared.scratch.column(array, &rows) {
+                Ok(column) => columns.push(column),
+                Err(failed) => return Ok(Err(failed)),
+            }
+        }
+        let pushed: Vec<_> = columns.iter().map(|column| column.pushed()).collect();
+        stats.calls += 1;
+        let result = instance.process(Batch { rows: len as u32, columns: &pushed });
+        let said = instance.said();
+        said.drain_into(&stage.name, &mut shared.logs);
+        for (name, metric) in std::mem::take(&mut said.metrics) {
+            shared.add_metric(&stage.name, name, metric);
+        }
+        shared.scratch.give_back(columns);
+        let checked = match result {
+            Ok(Ok(answer)) => check::answer(answer, len, &self.plan.made).map_err(Failed::answer),
+            Ok(Err(Failure::Retry(message))) => return Err(Error::new(Kind::Retry, &stage.name, message)),
+            Ok(Err(Failure::Fatal(message))) => return Err(Error::new(Kind::Fatal, &stage.name, message)),
+            Err(failed) => Err(failed),
+        };
+        if checked.is_err() {
+            // Its memory is in an unknown state.
+            self.instance = None;
+        }
+        Ok(checked)
+    }
+
+    /// A new instance in the place of one that failed. It must say what the first one said.
+    fn reopen(&mut self, stage: &Stage, shared: &mut Shared) -> Result<(), Error> {
+        let fatal = |message: String| Error::new(Kind::Fatal, &stage.name, message);
+        let logs = (stage.name.as_str(), &mut shared.logs);
+        let (instance, plan) = Instance::open(&stage.plugin, &stage.limits, &self.config, &self.schema, logs)
+            .map_err(|error| match error {
+                NotOpened::Refused(why) | NotOpened::Misfit(why) => why,
+                NotOpened::Failed(failed) => failed.message,
+            })
+            .map_err(|why| fatal(format!("its plugin was opened before and now is not: {why}")))?;
+        if plan != self.guest_plan {
+            return Err(fatal("its plugin gives another plan than before for the same configuration".to_owned()));
+        }
+        self.instance = Some(instance);
+        Ok(())
+    }
+
+    /// Puts the pieces together and lays them over the frame.
+    fn apply(&self, stage: &Stage, frame: &mut Frame, mut parts: Vec<Part>, stats: &mut StageStats) {
+        for part in &mut parts {
+            let refused = without_refused(&mut part.answer, part.len);
+            stats.rejects += refused.len() as u64;
+            let rows = refused.into_iter();
+            let rejects =
+                rows.map(|refused| reject(stage, frame.source_row(part.from + refused.row as usize), refused));
+            let rejects: Vec<_> = rejects.collect();
+            frame.rejects.extend(rejects);
+        }
+        if let [part] = parts.as_mut_slice() {
+            let picked = std::mem::replace(&mut part.answer.picked, Picked::All);
+            return frame.apply(&self.plan, picked, std::mem::take(&mut part.answer.made));
+        }
+        let mut picked = Vec::with_capacity(frame.rows());
+        for part in &parts {
+            let from = part.from as u32;
+            match &part.answer.picked {
+                Picked::All => picked.extend(from..from + part.len as u32),
+                Picked::Rows(rows) => picked.extend(rows.iter().map(|row| from + row)),
+            }
+        }
+        let made = (0..self.plan.made.len()).map(|place| {
+            let pieces: Vec<&dyn Array> = parts.iter().map(|part| part.answer.made[place].as_ref()).collect();
+            concat(&pieces).expect("pieces of one column have one type")
+        });
+        frame.apply(&self.plan, Picked::Rows(picked), made.collect());
+    }
+}
+
+/// The made columns of no row.
+fn no_rows(plan: &Plan) -> Vec<ArrayRef> {
+    plan.made.iter().map(|column| new_empty_array(column.field.data_type())).collect()
+}
+
+/// The answer that stands for a row that makes the plugin fail.
+fn refuse(plan: &Plan, failed: Failed) -> Answer {
+    let refused = Refused { row: 0, code: failed.code.to_owned(), message: failed.message };
+    Answer { picked: Picked::Rows(Vec::new()), made: no_rows(plan), refused: vec![refused] }
+}
+
+/// Takes the refused rows out of what comes out, and gives them.
+fn without_refused(answer: &mut Answer, rows: usize) -> Vec<Refused> {
+    let refused = std::mem::take(&mut answer.refused);
+    if refused.is_empty() {
+        return refused;
+    }
+    let is_refused = |row: u32| refused.binary_search_by_key(&row, |refused| refused.row).is_ok();
+    let picked = match std::mem::replace(&mut answer.picked, Picked::All) {
+        Picked::All => (0..rows as u32).collect(),
+        Picked::Rows(rows) => rows,
+    };
+    let stay: Vec<u32> = (0..picked.len() as u32).filter(|at| !is_refused(picked[*at as usize])).collect();
+    answer.picked = Picked::Rows(stay.iter().map(|at| picked[*at as usize]).collect());
+    if !answer.made.is_empty() {
+        let stay = UInt32Array::from(stay);
+        let taken = answer.made.iter().map(|made| take(made, &stay, None).expect("places of rows that are there"));
+        answer.made = taken.collect();
+    }
+    refused
+}
+
+fn reject(stage: &Stage, row: u32, refused: Refused) -> Reject {
+    Reject {
+        row,
+        code: refused.code,
+        message: refused.message,
+        stage: stage.name.clone(),
+        plugin_sha256: stage.plugin.sha256().to_owned(),
+    }
+}

@@ -1,0 +1,146 @@
+//! Misbehaves as its configuration says: `{"misdeed": "trap", "rows": [3, 7]}`. `rows` are values of the column `id` at which
+//! the misdeed happens; without them it happens at every call. Else it is honest: it makes a text column `made` of
+//! `id` and passes everything else.
+
+use serde::Deserialize;
+use tidemill_sdk::{
+    Batch, Buffers, Column, Config, Content, DataType, Error, Failure, Level, MakeBytes, Reject, Rows, Transform,
+    TransformPlan, Transformed,
+};
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Misdeed {
+    misdeed: String,
+    #[serde(default)]
+    rows: Vec<i64>,
+    #[serde(default)]
+    amount: usize,
+}
+
+pub struct Hostile {
+    id: Column<i64>,
+    config: Misdeed,
+}
+
+impl Transform for Hostile {
+    fn open(config: Config<'_>, plan: &mut TransformPlan<'_>) -> Result<Hostile, Error> {
+        let config: Misdeed = config.read()?;
+        let fields = plan.schema().fields.len();
+        let id = plan.require("id")?;
+        plan.pass_all_but(&[]);
+        plan.make("made", DataType::Utf8);
+        match config.misdeed.as_str() {
+            "open-error" => return Err("asked to fail at open".into()),
+            "open-trap" => panic!("asked to trap at open"),
+            "open-loop" => spin(),
+            "plan-name-twice" => plan.pass_as("id", "made")?,
+            "plan-name-empty" => plan.pass_as("id", "")?,
+            "plan-list" => plan.make("list", DataType::List),
+            "plan-documents" => plan.documents(),
+            "plan-reserved" => plan.pass_as("id", "_id")?,
+            "plan-many" => (0..100_000 + fields).for_each(|i| plan.make(format!("c{i}"), DataType::Utf8)),
+            _ => {}
+        }
+        Ok(Hostile { id, config })
+    }
+
+    fn process(&mut self, batch: &Batch<'_>) -> Result<Transformed, Failure> {
+        let id = batch.column(self.id);
+        let mut out = Transformed::all(vec![MakeBytes::of(id.values().map(|id| Some(format!("made of {id}"))))]);
+        let at: Vec<u32> = (0..batch.rows() as u32)
+            .filter(|row| id.get(*row as usize).is_some_and(|id| self.config.rows.contains(&id)))
+            .collect();
+        if self.config.rows.is_empty() || !at.is_empty() {
+            self.misbehave(batch.rows(), &at, &mut out)?;
+        }
+        Ok(out)
+    }
+}
+
+impl Hostile {
+    fn misbehave(&self, rows: usize, at: &[u32], out: &mut Transformed) -> Result<(), Failure> {
+        match self.config.misdeed.as_str() {
+            "trap" => panic!("asked to trap"),
+            "loop" => spin(),
+            "recursion" => drop(recurse(rows as u64)),
+            "memory" => drop(vec![1u8; self.config.amount]),
+            "memory-a-row" => drop(vec![1u8; self.config.amount * rows]),
+            "fatal" => return Err(Failure::Fatal("asked to be fatal".into())),
+            "retry" => return Err(Failure::Retry("asked to retry".into())),
+            "reject" => out.rejects = at.iter().map(|row| reject(*row)).collect(),
+            "reject-range" => out.rejects = vec![reject(rows as u32)],
+            "reject-long" => out.rejects = vec![Reject { message: "x".repeat(1 << 20), ..reject(0) }],
+            "log-flood" => (0..10_000).for_each(|i| tidemill_sdk::log(Level::Info, &format!("line {i}"))),
+            "log-long" => tidemill_sdk::log(Level::Info, &"é".repeat(1 << 20)),
+            "metric-flood" => (0..10_000).for_each(|i| tidemill_sdk::count(&format!("m{i}"), 1)),
+            "rows-none" => *out = Transformed { rows: Rows::None, ..Transformed::all(Vec::new()) },
+            "rows-twice" => self.fan_out(rows, out),
+            "bitmap-short" => out.rows = Rows::Bitmap(vec![255; rows.div_ceil(8) - 1]),
+            "bitmap-long" => out.rows = Rows::Bitmap(vec![255; rows.div_ceil(8) + 1]),
+            "index-range" => out.rows = Rows::Indices((1..=rows as u32).collect()),
+            "index-flood" => out.rows = Rows::Indices(vec![0; 5_000_000]),
+            "column-missing" => out.content = Content::Columns(Vec::new()),
+            "documents" => out.content = Content::Documents(MakeBytes::of([Some("{}")])),
+            _ => self.spoil(out),
+        }
+        Ok(())
+    }
+
+    /// Each row twice, in reverse order.
+    fn fan_out(&self, rows: usize, out: &mut Transformed) {
+        let order: Vec<u32> = (0..rows as u32).rev().flat_map(|row| [row, row]).collect();
+        out.content = Content::Columns(vec![MakeBytes::of(order.iter().map(|row| Some(format!("from {row}"))))]);
+        out.rows = Rows::Indices(order);
+    }
+
+    /// Spoils the buffers of the made column.
+    fn spoil(&self, out: &mut Transformed) {
+        let Content::Columns(columns) = &mut out.content else { return };
+        if self.config.misdeed == "column-extra" {
+            return columns.push(columns[0].clone());
+        }
+        let Buffers { validity, offsets, values } = &mut columns[0];
+        let last = offsets.len() - 4;
+        let mut put = |at: usize, offset: i32| offsets[at..at + 4].copy_from_slice(&offset.to_le_bytes());
+        match self.config.misdeed.as_str() {
+            "offsets-fall" => put(4, 1 << 20),
+            "offsets-negative" => put(4, -1),
+            "offsets-first" => put(0, 1),
+            "offsets-past-end" => put(last, i32::MAX),
+            "offsets-before-end" => put(last, values.len() as i32 - 1),
+            "offsets-short" => drop(offsets.split_off(last)),
+            "offsets-odd" => offsets.push(0),
+            "values-short" => drop(values.pop()),
+            "utf8" => values[0] = 0xff,
+            "utf8-cut" => {
+                // One character whose two bytes are in two rows: valid as a whole, in neither row.
+                values[..2].copy_from_slice("é".as_bytes());
+                put(4, 1);
+            }
+            "validity-short" => *validity = Some(Vec::new()),
+            "validity-long" => *validity = Some(vec![255; 1 << 20]),
+            other => panic!("no misdeed is called {other}"),
+        }
+    }
+}
+
+fn reject(row: u32) -> Reject {
+    Reject { row, code: "asked".into(), message: "asked to reject".into() }
+}
+
+fn spin() -> ! {
+    loop {
+        std::hint::black_box(());
+    }
+}
+
+fn recurse(depth: u64) -> u64 {
+    let held = std::hint::black_box([depth; 16]);
+    if held[0] == u64::MAX {
+        return 0;
+    }
+    recurse(depth + 1).wrapping_add(held[depth as usize % 16])
+}
+
+tidemill_sdk::transform!(Hostile);

@@ -1,0 +1,134 @@
+//! What goes back: buffers for the columns that a transform makes, and bitmaps.
+
+use crate::{Buffers, Keep, Number, Rows};
+
+/// A bit a row, least significant first.
+#[derive(Clone, Debug, Default)]
+pub struct Bits {
+    bytes: Vec<u8>,
+    len: usize,
+    ones: usize,
+}
+
+impl Bits {
+    pub fn push(&mut self, bit: bool) {
+        if self.len.is_multiple_of(8) {
+            self.bytes.push(0);
+        }
+        if bit && let Some(last) = self.bytes.last_mut() {
+            *last |= 1 << (self.len % 8);
+            self.ones += 1;
+        }
+        self.len += 1;
+    }
+
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    pub fn into_keep(self) -> Keep {
+        match self.ones {
+            ones if ones == self.len => Keep::All,
+            0 => Keep::None,
+            _ => Keep::Bitmap(self.bytes),
+        }
+    }
+
+    pub fn into_rows(self) -> Rows {
+        match self.into_keep() {
+            Keep::All => Rows::All,
+            Keep::None => Rows::None,
+            Keep::Bitmap(bits) => Rows::Bitmap(bits),
+        }
+    }
+
+    fn into_validity(self) -> Option<Vec<u8>> {
+        (self.ones < self.len).then_some(self.bytes)
+    }
+}
+
+impl FromIterator<bool> for Bits {
+    fn from_iter<I: IntoIterator<Item = bool>>(rows: I) -> Bits {
+        let mut bits = Bits::default();
+        rows.into_iter().for_each(|row| bits.push(row));
+        bits
+    }
+}
+
+/// A boolean column.
+impl FromIterator<Option<bool>> for Buffers {
+    fn from_iter<I: IntoIterator<Item = Option<bool>>>(rows: I) -> Buffers {
+        let (mut values, mut validity) = (Bits::default(), Bits::default());
+        for row in rows {
+            values.push(row.unwrap_or_default());
+            validity.push(row.is_some());
+        }
+        Buffers { validity: validity.into_validity(), offsets: Vec::new(), values: values.bytes }
+    }
+}
+
+/// Makes a column of numbers, dates or times.
+#[derive(Clone, Debug, Default)]
+pub struct MakeNumbers {
+    values: Vec<u8>,
+    validity: Bits,
+}
+
+impl MakeNumbers {
+    pub fn push<T: Number + Default>(&mut self, value: Option<T>) {
+        value.unwrap_or_default().write(&mut self.values);
+        self.validity.push(value.is_some());
+    }
+
+    pub fn finish(self) -> Buffers {
+        Buffers { validity: self.validity.into_validity(), offsets: Vec::new(), values: self.values }
+    }
+
+    pub fn of<T: Number + Default>(values: impl IntoIterator<Item = Option<T>>) -> Buffers {
+        let mut column = MakeNumbers::default();
+        values.into_iter().for_each(|value| column.push(value));
+        column.finish()
+    }
+}
+
+/// Makes a column of texts or strings of bytes, or JSON documents.
+#[derive(Clone, Debug)]
+pub struct MakeBytes {
+    values: Vec<u8>,
+    offsets: Vec<u8>,
+    validity: Bits,
+}
+
+impl Default for MakeBytes {
+    fn default() -> MakeBytes {
+        MakeBytes { values: Vec::new(), offsets: vec![0; 4], validity: Bits::default() }
+    }
+}
+
+impl MakeBytes {
+    /// # Panics
+    ///
+    /// Past 2 GiB in one batch.
+    pub fn push(&mut self, value: Option<impl AsRef<[u8]>>) {
+        if let Some(value) = &value {
+            self.values.extend_from_slice(value.as_ref());
+        }
+        let end = i32::try_from(self.values.len()).expect("a column of a batch holds less than 2 GiB");
+        self.offsets.extend_from_slice(&end.to_le_bytes());
+        self.validity.push(value.is_some());
+    }
+
+    pub fn finish(self) -> Buffers {
+        Buffers { validity: self.validity.into_validity(), offsets: self.offsets, values: self.values }
+    }
+
+    pub fn of(values: impl IntoIterator<Item = Option<impl AsRef<[u8]>>>) -> Buffers {
+        let mut column = MakeBytes::default();
+        values.into_iter().for_each(|value| column.push(value));
+        column.finish()
+    }
+}

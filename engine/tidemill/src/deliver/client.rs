@@ -43,6 +43,8 @@ enum SinkErrorKind {
     Untrusted,
     /// The request may have been carried out.
     Unknown,
+    /// It says that it does not work at present: 429, 5xx.
+    Unavailable,
     /// An answer that is no answer: too long, or not what was asked for.
     Answer,
     /// The client could not be built.
@@ -53,6 +55,11 @@ impl SinkError {
     /// Whether the sink cannot have seen the request.
     pub fn is_unreachable(&self) -> bool {
         matches!(self.kind, SinkErrorKind::Unreachable | SinkErrorKind::Untrusted)
+    }
+
+    /// Whether the same, tried again, may succeed.
+    pub fn is_transient(&self) -> bool {
+        matches!(self.kind, SinkErrorKind::Unreachable | SinkErrorKind::Unknown | SinkErrorKind::Unavailable)
     }
 
     /// Whether a person must act before another try can succeed.
@@ -70,6 +77,7 @@ impl fmt::Display for SinkError {
                 write!(f, "the certificate of sink `{sink}` is not trusted: name its authority in `tls.ca`")?;
             }
             SinkErrorKind::Unknown => write!(f, "sink `{sink}` did not answer in full")?,
+            SinkErrorKind::Unavailable => write!(f, "sink `{sink}` is not available")?,
             SinkErrorKind::Answer => write!(f, "sink `{sink}` gave an answer that cannot be used")?,
             SinkErrorKind::Options => write!(f, "sink `{sink}` cannot be set up")?,
         }
@@ -225,7 +233,11 @@ impl Sink {
     /// An answer that was asked for and is not what it should be.
     pub(crate) fn unusable(&self, path: &str, answer: &Answer) -> SinkError {
         let status = StatusCode::from_u16(answer.status).map_or_else(|_| answer.status.to_string(), |s| s.to_string());
-        self.error(SinkErrorKind::Answer, Some(format!("{path} answered {status}: {}", answer.excerpt()).into()))
+        let kind = match answer.status {
+            408 | 429 | 500..=599 => SinkErrorKind::Unavailable,
+            _ => SinkErrorKind::Answer,
+        };
+        self.error(kind, Some(format!("{path} answered {status}: {}", answer.excerpt()).into()))
     }
 }
 

@@ -102,7 +102,7 @@ impl Sink {
     /// The first ids of the index, and the scroll that gives the others.
     pub async fn scroll(&self, index: &str) -> Result<(String, Vec<ScrolledId>), SinkError> {
         let path = format!("/{}/_search?scroll=5m", escape(index));
-        let body = json!({ "size": SCROLL_PAGE, "_source": false, "sort": ["_doc"], "query": { "match_all": {} } });
+        let body = json!({ "size": SCROLL_PAGE, "_source": false, "version": true, "sort": ["_doc"], "query": { "match_all": {} } });
         let answer = self.send(Method::POST, &path, &body).await?;
         self.scrolled(&path, &answer)
     }
@@ -150,6 +150,8 @@ pub struct ScrolledId {
     pub _id: String,
     #[serde(default)]
     pub _routing: Option<String>,
+    #[serde(default)]
+    pub _version: Option<u64>,
 }
 
 fn escape(index: &str) -> String {

@@ -15,6 +15,12 @@ pub struct Origin<'a> {
     pub epoch: u8,
 }
 
+impl Origin<'_> {
+    pub(crate) fn meta(&self) -> Value {
+        json!({ "stream": self.stream, "system": self.system.to_string(), "epoch": self.epoch })
+    }
+}
+
 pub fn propose(documents: &Schema, origin: &Origin<'_>) -> Value {
     let mut properties = Map::new();
     for field in documents.fields() {
@@ -24,7 +30,7 @@ pub fn propose(documents: &Schema, origin: &Origin<'_>) -> Value {
         }
     }
     json!({
-        "_meta": { "tidemill": { "stream": origin.stream, "system": origin.system.to_string(), "epoch": origin.epoch } },
+        "_meta": { "tidemill": origin.meta() },
         "properties": properties,
     })
 }

@@ -3,7 +3,10 @@
 mod client;
 mod index;
 mod mapping;
+mod prepare;
+mod tls;
 
 pub use client::{Answer, Sink, SinkError, SinkOptions};
 pub use index::{Ensured, GC_DELETES, IndexInfo, Product, ScrolledId};
 pub use mapping::{Origin, propose};
+pub use prepare::{Preparation, options};

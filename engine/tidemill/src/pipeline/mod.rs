@@ -313,7 +313,6 @@ impl Engine {
             state: &self.state,
             generation: self.generation,
             connector,
-            sweep: &mut self.started.sweep,
         };
         reading.run(todo, created, stop).await
     }

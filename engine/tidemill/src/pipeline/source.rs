@@ -7,6 +7,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tidemill_change::{ChangeBatch, Cut, Lsn, TableId};
@@ -14,6 +15,7 @@ use tidemill_decode::{Decoder, Message};
 use tidemill_settle::{Progress, StatusUpdate};
 use tokio::sync::{Notify, mpsc, watch};
 
+use super::board::Board;
 use super::clock::Clock;
 use super::fill::Filler;
 use super::stream::StreamHandle;
@@ -55,6 +57,9 @@ pub(super) struct Shared {
     pub(super) caps: Caps,
     /// Stop at the first moment at which everything up to here has settled.
     pub(super) until: Option<Lsn>,
+    /// How far the source's WAL is known to reach.
+    pub(super) wal_end: Arc<AtomicU64>,
+    pub(super) board: Arc<Board>,
 }
 
 /// One replication connection's life.
@@ -125,6 +130,13 @@ impl<'a> Reader<'a> {
 
     /// Decodes what was read, up to where a cut is due.
     fn decode(&mut self) -> Result<(), Error> {
+        let mut wal_end = Lsn::ZERO;
+        let decoded = self.decode_frames(&mut wal_end);
+        self.shared.wal_end.fetch_max(wal_end.0, Ordering::Relaxed);
+        decoded
+    }
+
+    fn decode_frames(&mut self, wal_end: &mut Lsn) -> Result<(), Error> {
         let Some((frames, next)) = &mut self.frames else { return Ok(()) };
         while let Some(frame) = frames.frames.get(*next) {
             if self.decoder.must_cut() || self.decoder.can_cut() && is_full(&self.decoder, self.shared.caps) {
@@ -134,12 +146,14 @@ impl<'a> Reader<'a> {
             match Payload::parse(&frames.chunk, frame)? {
                 Payload::Wal { end, body, .. } => {
                     self.progress.received(end);
+                    *wal_end = (*wal_end).max(end);
                     if let Message::Relation(relation) = self.decoder.message(&frames.chunk, body)? {
                         self.shared.relation(&mut self.decoder, &relation);
                     }
                 }
                 Payload::Keepalive { end, reply, .. } => {
                     self.progress.keepalive(end, reply);
+                    *wal_end = (*wal_end).max(end);
                     self.decoder.keepalive(end);
                 }
             }
@@ -199,6 +213,7 @@ impl<'a> Reader<'a> {
     async fn confirm(&mut self) -> Result<Option<End>, Error> {
         let confirmed = self.shared.settled();
         self.progress.confirmed(confirmed);
+        self.shared.board.progress(confirmed, Lsn(self.shared.wal_end.load(Ordering::Relaxed)));
         let now = self.shared.clock.now();
         if let Some(update) = self.progress.tick(now) {
             self.wire.send_status(status(&update)).await?;
@@ -206,7 +221,7 @@ impl<'a> Reader<'a> {
         if self.shared.until.is_some_and(|until| self.shared.settled_by_the_running() >= until) {
             return Ok(Some(End::CaughtUp));
         }
-        if self.shared.streams.iter().any(StreamHandle::wants_to_be_taken_up) {
+        if self.shared.board.take_again() || self.shared.streams.iter().any(StreamHandle::wants_to_be_taken_up) {
             return Ok(Some(End::Again));
         }
         Ok(None)
@@ -247,6 +262,11 @@ impl<'a> Reader<'a> {
                 }
             }
         }
+        self.finish().await
+    }
+
+    /// Ends the connection before the source begins again.
+    pub(super) async fn finish(mut self) -> Result<(), Error> {
         self.progress.ask();
         self.confirm_only().await?;
         match tokio::time::timeout(FINISH_PATIENCE, self.wire.finish()).await {

@@ -20,7 +20,7 @@ use futures_util::stream::FuturesUnordered;
 use tidemill_change::{BUCKET_LAST, Epoch, Lsn, TableId, Version};
 use tidemill_encode::{ActionKind as EncodedKind, Encoded};
 use tidemill_settle::{
-    ActionKind, Command, Delivery, Failure, GroupId, Item, ItemRef, Ledger, Pause, RequestId, Response, Slice, SpanId,
+    ActionKind, Backoff, Command, Delivery, Failure, GroupId, Item, ItemRef, Ledger, Pause, RequestId, Response, Slice, SpanId,
 };
 use tokio::sync::{Notify, mpsc, watch};
 
@@ -28,7 +28,7 @@ use super::clock::Clock;
 use super::letters::Letters;
 use super::observe::Observed;
 use super::worker::{Job, Made, Ticket};
-use crate::deliver::{Answer, Sink, SinkError};
+use crate::deliver::{Answer, Preparation, ScrolledId, Sink, SinkError};
 
 /// How a stream stands, for the source, for `status` and for `/readyz`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,8 +46,8 @@ pub enum Standing {
 pub(crate) struct Report {
     pub(crate) settled: Lsn,
     pub(crate) standing: Standing,
-    /// Tables whose first rows have all settled since the last time the source asked, by their place in the plan.
-    pub(crate) read: HashSet<usize>,
+    /// The tables whose rows were all read and have settled, and the generation in which they were.
+    pub(crate) read: (u32, HashSet<TableId>),
 }
 
 /// What an operator asks of a stream.
@@ -84,6 +84,11 @@ impl StreamHandle {
         matches!(self.report.borrow().standing, Standing::Paused(_))
     }
 
+    pub(crate) fn has_read(&self, generation: u32, table: TableId) -> bool {
+        let report = self.report.borrow();
+        report.read.0 == generation && report.read.1.contains(&table)
+    }
+
     pub(crate) fn wants(&self, table: TableId) -> bool {
         self.tables.contains(&table)
     }
@@ -111,13 +116,15 @@ struct Group {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum PartOf {
     Span(SpanId),
-    Backfill(usize),
+    Backfill(TableId),
 }
 
 /// Rows of a table that were there before, on their way.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 struct Reading {
     outstanding: u64,
+    /// The LSN whose version the rows have.
+    at: Lsn,
     /// No more rows follow.
     read: bool,
 }
@@ -140,6 +147,9 @@ pub(crate) struct Parts {
     pub(crate) seed: u64,
     /// The index of each table that a TRUNCATE can empty; a table whose documents cannot be told from another's is missing.
     pub(crate) own_index: HashMap<TableId, String>,
+    pub(crate) preparation: Preparation,
+    /// Why it was paused when the engine last ran.
+    pub(crate) paused: Option<String>,
 }
 
 pub(crate) struct StreamTask {
@@ -153,16 +163,18 @@ pub(crate) struct StreamTask {
     groups: HashMap<GroupId, Group>,
     next_group: u64,
     in_flight: FuturesUnordered<Sending>,
-    reading: HashMap<usize, Reading>,
+    reading: HashMap<TableId, Reading>,
     /// Why it is paused, where the machine does not know: a plugin, or an operator.
     halted: Option<String>,
     last_error: Option<String>,
+    /// Indices that we made, in an earlier run: a document in them without a row is one that is no longer right.
+    sweepable: HashSet<String>,
     report: watch::Sender<Report>,
 }
 
 impl StreamTask {
     pub(crate) fn new(parts: Parts) -> (StreamTask, watch::Receiver<Report>) {
-        let report = Report { settled: parts.settled, standing: Standing::Running, read: HashSet::new() };
+        let report = Report { settled: parts.settled, standing: Standing::Running, read: (0, HashSet::new()) };
         let (report, receiver) = watch::channel(report);
         let task = StreamTask {
             delivery: Delivery::new(parts.limits, parts.seed),
@@ -176,6 +188,7 @@ impl StreamTask {
             reading: HashMap::new(),
             halted: None,
             last_error: None,
+            sweepable: HashSet::new(),
             report,
             parts,
         };
@@ -184,9 +197,14 @@ impl StreamTask {
 
     /// Runs until no more work comes and all of it has settled, or until it is dropped.
     pub(crate) async fn run(mut self, mut made: mpsc::Receiver<Made>, mut wishes: mpsc::Receiver<Wish>) {
+        if let Some(reason) = self.parts.paused.take() {
+            self.halt(reason);
+        }
+        self.prepare(&mut wishes).await;
         let mut open = true;
         while open || !self.delivery.is_idle() {
             self.carry_out().await;
+            self.finish_reading().await;
             self.tell();
             let wants = open && self.halted.is_none() && self.delivery.wants_more() && !self.is_paused();
             let wake = self.wake();
@@ -202,6 +220,48 @@ impl StreamTask {
             }
         }
         self.tell();
+    }
+
+    /// Makes the indices that are missing. A sink that is not there is waited for; one that refuses pauses the stream.
+    async fn prepare(&mut self, wishes: &mut mpsc::Receiver<Wish>) {
+        let mut backoff = Backoff::new(self.parts.limits.retry_delay_min, self.parts.limits.retry_delay_max, self.parts.seed);
+        let mut failures = 0;
+        loop {
+            self.tell();
+            let prepared = match &self.halted {
+                Some(_) => None,
+                None => Some(self.parts.preparation.carry_out(&self.parts.sink).await),
+            };
+            let mut wait = None;
+            match prepared {
+                None => {}
+                Some(Ok(sweepable)) => {
+                    self.sweepable = sweepable;
+                    self.last_error = None;
+                    self.report.send_modify(|report| report.standing = Standing::Running);
+                    return;
+                }
+                Some(Err(error)) if error.is_transient() => {
+                    failures += 1;
+                    let delay = backoff.delay(failures);
+                    tracing::warn!(stream = self.parts.name, %error, "the sink is waited for");
+                    self.report.send_modify(|report| report.standing = Standing::Waiting(error.to_string()));
+                    self.parts.moved.notify_one();
+                    wait = Some(delay);
+                }
+                Some(Err(error)) => {
+                    self.halt(error.to_string());
+                    continue;
+                }
+            }
+            tokio::select! {
+                wish = wishes.recv() => match wish {
+                    Some(wish) => self.wish(&wish),
+                    None => return,
+                },
+                () = tokio::time::sleep(wait.unwrap_or_default()), if wait.is_some() => {}
+            }
+        }
     }
 
     fn wake(&self) -> tokio::time::Instant {
@@ -282,8 +342,9 @@ impl StreamTask {
                 self.ledger.expect(span, parts).map_err(|error| error.to_string())?;
                 Ok(PartOf::Span(span))
             }
-            Ticket::Backfill { table, .. } => {
-                self.reading.entry(table).or_default().outstanding += u64::from(parts);
+            Ticket::Backfill { table, at, .. } => {
+                let reading = self.reading.entry(table).or_insert(Reading { outstanding: 0, at, read: false });
+                reading.outstanding += u64::from(parts);
                 Ok(PartOf::Backfill(table))
             }
         }
@@ -298,8 +359,9 @@ impl StreamTask {
                 }
             }
             (Ticket::Backfill { last: true, .. }, PartOf::Backfill(table)) => {
-                self.reading.entry(table).or_default().read = true;
-                self.settled(part_of, 0);
+                if let Some(reading) = self.reading.get_mut(&table) {
+                    reading.read = true;
+                }
             }
             _ => {}
         }
@@ -348,17 +410,33 @@ impl StreamTask {
                 }
             }
             PartOf::Backfill(table) => {
-                let Some(reading) = self.reading.get_mut(&table) else { return };
-                reading.outstanding = reading.outstanding.saturating_sub(u64::from(parts));
-                if reading.read && reading.outstanding == 0 {
-                    self.reading.remove(&table);
-                    self.report.send_modify(|report| {
-                        report.read.insert(table);
-                    });
-                    self.parts.moved.notify_one();
+                if let Some(reading) = self.reading.get_mut(&table) {
+                    reading.outstanding = reading.outstanding.saturating_sub(u64::from(parts));
                 }
             }
         }
+    }
+
+    /// Tells of tables that were read to their end and have settled, after what no row belongs to was removed.
+    async fn finish_reading(&mut self) {
+        let done = self.reading.iter().find(|(_, reading)| reading.read && reading.outstanding == 0);
+        let Some((&table, &Reading { at, .. })) = done else { return };
+        if let Some(version) = Version::new(self.parts.epoch, at, 0)
+            && let Some(index) = self.parts.own_index.get(&table).filter(|index| self.sweepable.contains(*index)).cloned()
+            && let Err(error) = self.delete_all(&index, version, Which::Older, PartOf::Backfill(table)).await
+        {
+            self.reading.clear();
+            return self.halt(format!("index `{index}` could not be searched for documents without a row: {error}"));
+        }
+        self.reading.remove(&table);
+        let generation = self.generation;
+        self.report.send_modify(|report| {
+            if report.read.0 != generation {
+                report.read = (generation, HashSet::new());
+            }
+            report.read.1.insert(table);
+        });
+        self.parts.moved.notify_one();
     }
 
     /// Does what the machine said, until it says no more.
@@ -500,25 +578,39 @@ impl StreamTask {
         for table in &truncate.tables {
             let Some(index) = self.parts.own_index.get(table).cloned() else { continue };
             self.until_idle().await;
-            if let Err(error) = self.delete_all(&index, version, part_of).await {
+            if let Err(error) = self.delete_all(&index, version, Which::All, part_of).await {
                 self.failed = Some(self.generation);
                 return self.halt(format!("TRUNCATE could not be carried out on index `{index}`: {error}"));
             }
         }
     }
 
-    async fn delete_all(&mut self, index: &str, version: Version, part_of: PartOf) -> Result<(), SinkError> {
+    async fn delete_all(
+        &mut self,
+        index: &str,
+        version: Version,
+        which: Which,
+        part_of: PartOf,
+    ) -> Result<(), SinkError> {
         self.parts.sink.refresh(index).await?;
         let (mut scroll, mut ids) = self.parts.sink.scroll(index).await?;
         while !ids.is_empty() {
-            let encoded = tidemill_encode::deletes(
-                ids.iter().map(|id| (id._index.as_str(), id._id.as_str(), id._routing.as_deref())),
-                version,
-            );
-            if let PartOf::Span(span) = part_of
-                && let Err(error) = self.ledger.expect(span, encoded.actions.len() as u32)
-            {
-                self.halt(error.to_string());
+            if which == Which::Older {
+                ids.retain(|id| id._version.is_some_and(|stored| stored < version.get()));
+            }
+            let encoded = deletes(&ids, version);
+            let parts = encoded.actions.len() as u32;
+            match part_of {
+                PartOf::Span(span) => {
+                    if let Err(error) = self.ledger.expect(span, parts) {
+                        self.halt(error.to_string());
+                    }
+                }
+                PartOf::Backfill(table) => {
+                    if let Some(reading) = self.reading.get_mut(&table) {
+                        reading.outstanding += u64::from(parts);
+                    }
+                }
             }
             self.offer(encoded, part_of, Vec::new()).await;
             self.until_idle().await;
@@ -580,5 +672,51 @@ fn item(action: &tidemill_encode::Action) -> Item {
             EncodedKind::Delete => ActionKind::Delete,
         },
         serial: action.serial,
+    }
+}
+
+/// Which documents of an index are meant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Which {
+    All,
+    /// Those with a lower version.
+    Older,
+}
+
+/// Deletes at one version, as the encoder would have made them.
+fn deletes(ids: &[ScrolledId], version: Version) -> Encoded {
+    let (mut body, mut actions) = (BytesMut::new(), Vec::with_capacity(ids.len()));
+    for (key, id) in ids.iter().enumerate() {
+        let start = body.len();
+        let mut meta = serde_json::json!({
+            "_index": id._index, "_id": id._id, "version": version.get(), "version_type": "external_gte",
+        });
+        if let Some(routing) = &id._routing {
+            meta["routing"] = routing.as_str().into();
+        }
+        body.extend_from_slice(serde_json::json!({ "delete": meta }).to_string().as_bytes());
+        body.extend_from_slice(b"\n");
+        actions.push(tidemill_encode::Action {
+            kind: EncodedKind::Delete,
+            serial: false,
+            // There is no change behind it.
+            batch: u32::MAX,
+            change: 0,
+            // An id stands once in a scroll, and nothing else is under way meanwhile.
+            key: key as u64,
+            version,
+            start,
+            end: body.len(),
+        });
+    }
+    Encoded { body: body.freeze(), actions, rejected: Vec::new(), counts: tidemill_encode::Counts::default() }
+}
+
+/// Waits until a stream is paused.
+pub(crate) async fn paused(mut report: watch::Receiver<Report>) {
+    let paused = report.wait_for(|report| matches!(report.standing, Standing::Paused(_))).await;
+    if paused.is_err() {
+        // Its task has ended; whoever waits learns it elsewhere.
+        std::future::pending().await
     }
 }

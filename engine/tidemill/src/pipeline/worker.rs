@@ -2,18 +2,20 @@
 
 use std::sync::Arc;
 
-use tidemill_change::{ChangeBatch, Lsn, Staged, Truncate};
+use tidemill_change::{ChangeBatch, Lsn, Staged, TableId, Truncate};
 use tidemill_encode::{Encoded, Encoder};
 use tidemill_stage::Chain;
 use tokio::sync::mpsc;
+
+use super::observe::Observed;
 
 /// What a job's rows belong to: what is told once they have all settled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Ticket {
     /// The part of the stream that begins after `from`. `to` is its end where the job closes the span.
     Span { from: Lsn, to: Option<Lsn> },
-    /// Rows of a table that were there before. `last` where no more follow.
-    Backfill { table: usize, last: bool },
+    /// Rows of a table that were there before, with the version of this LSN. `last` where no more follow.
+    Backfill { table: TableId, at: Lsn, last: bool },
 }
 
 /// A piece of work for one stream.
@@ -41,12 +43,15 @@ pub(crate) struct Worker {
     pub(crate) chain: Chain,
     pub(crate) encoder: Encoder,
     pub(crate) stream: String,
+    pub(crate) observed: Arc<Observed>,
 }
 
 impl Worker {
     /// Runs until the sender or the receiver is gone.
     pub(crate) fn run(mut self, mut jobs: mpsc::Receiver<Job>, made: mpsc::Sender<Made>) {
         while let Some(job) = jobs.blocking_recv() {
+            let rows: usize = job.batches.iter().map(|batch| batch.changes.len()).sum();
+            self.observed.metrics.rows_in.inc_by(rows as u64);
             let encoded = self.encode(&job.batches);
             let Job { generation, ticket, batches, truncate } = job;
             if made.blocking_send(Made { generation, ticket, batches, truncate, encoded }).is_err() {

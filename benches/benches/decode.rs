@@ -7,7 +7,7 @@
 //! three bytes, where pgoutput is told their lengths.
 //!
 //! The costs are separated: `skip` reads no cell (an unwanted table), `text` has 12 columns of text alone, `row` is the
-//! mix, `copy` the same rows as COPY text.
+//! mix, `copy` the same rows as COPY text, `decode_kinds` the columns of the mix one by one.
 
 use std::hint::black_box;
 use std::ops::Range;
@@ -49,7 +49,7 @@ fn mixed_row(i: usize) -> Vec<String> {
         description.join(" "),
         format!("{}.{:02}", i % 1000, i % 100),
         (i % 500).to_string(),
-        if i % 3 == 0 { "f" } else { "t" }.into(),
+        if i.is_multiple_of(3) { "f" } else { "t" }.into(),
         format!("{}.{}", i % 5, i % 10),
         format!(r#"{{"color": "{}", "weight": {}, "tags": ["{}", "new"]}}"#, word(3), i % 40, word(4)),
         format!("a0eebc99-9c0b-4ef8-bb6d-{i:012x}"),
@@ -65,7 +65,7 @@ fn text_row(i: usize) -> Vec<String> {
 /// Bytes in chunks as the socket gives them, and where each piece is.
 type Input = Vec<(Bytes, Vec<Range<usize>>)>;
 
-fn pgoutput(table: &Relation, row: fn(usize) -> Vec<String>) -> Input {
+fn pgoutput(table: &Relation, row: impl Fn(usize) -> Vec<String>) -> Input {
     let cells = |i| row(i).iter().map(|text| Cell::from(text.as_str())).collect::<Vec<_>>();
     let mut head = Wire::default();
     head.push(&relation(table)).push(&begin(&COMMIT));
@@ -114,7 +114,19 @@ fn stream(decoder: &mut Decoder, input: &Input) -> usize {
     black_box(decoder.cut()).change_count()
 }
 
-fn benches(criterion: &mut Criterion) {
+/// The columns of the mix one by one: what a cell of each kind costs, with the message around it.
+fn kinds(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("decode_kinds");
+    group.throughput(Throughput::Elements(ROW_COUNT as u64));
+    for (column, (name, oid)) in MIXED.iter().enumerate() {
+        let input = pgoutput(&table(1, "one", &[(*name, *oid)]), |i| vec![mixed_row(i).swap_remove(column)]);
+        let mut decoder = Decoder::new(Lsn(8));
+        group.bench_function(*name, |bencher| bencher.iter(|| assert_eq!(stream(&mut decoder, &input), ROW_COUNT)));
+    }
+    group.finish();
+}
+
+fn rows(criterion: &mut Criterion) {
     let mixed = table(1, "products", &MIXED);
     let names: Vec<String> = (0..12).map(|n| format!("c{n}")).collect();
     let texts = table(2, "texts", &names.iter().map(|name| (name.as_str(), 25)).collect::<Vec<_>>());
@@ -153,5 +165,5 @@ fn benches(criterion: &mut Criterion) {
     }
 }
 
-criterion_group!(decode, benches);
+criterion_group!(decode, rows, kinds);
 criterion_main!(decode);

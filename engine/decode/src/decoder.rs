@@ -111,7 +111,8 @@ pub struct Decoder {
     /// The table of the last row: most rows follow one of their own table.
     last: Option<(TableId, usize)>,
     types: HashMap<u32, Kind>,
-    unwanted: HashMap<TableId, Wanted>,
+    /// What was said of a table, which may not be known yet.
+    wanted: HashMap<TableId, Wanted>,
     transaction: Option<Transaction>,
     last_commit: Lsn,
     /// Where the span of the next cut begins, and where the last whole commit or keepalive ended.
@@ -135,7 +136,7 @@ impl Decoder {
             by_id: HashMap::new(),
             last: None,
             types: HashMap::new(),
-            unwanted: HashMap::new(),
+            wanted: HashMap::new(),
             transaction: None,
             last_commit: Lsn::ZERO,
             from: start,
@@ -152,16 +153,17 @@ impl Decoder {
     /// The same decoder for a new connection, which begins after `start`: types, wanted tables and known relations stay,
     /// what was pending is dropped and comes again.
     pub fn restart(&mut self, start: Lsn) {
+        let failed = self.failed.is_some();
+        let mut tables = std::mem::take(&mut self.tables);
+        for known in tables.iter_mut().filter(|known| known.touched || failed) {
+            // Not taken: after an error a row is half there.
+            known.table = Table::new(known.table.relation().clone());
+            known.touched = false;
+        }
         let types = std::mem::take(&mut self.types);
-        let unwanted = std::mem::take(&mut self.unwanted);
-        let (by_id, tables) = (std::mem::take(&mut self.by_id), std::mem::take(&mut self.tables));
-        let renew = |known: Known| Known {
-            table: Table::new(known.table.relation().clone()),
-            wanted: known.wanted,
-            touched: false,
-        };
-        let tables = tables.into_iter().map(renew).collect();
-        *self = Decoder { types, unwanted, by_id, tables, ..Decoder::new(start) };
+        let wanted = std::mem::take(&mut self.wanted);
+        let by_id = std::mem::take(&mut self.by_id);
+        *self = Decoder { types, wanted, by_id, tables, ..Decoder::new(start) };
     }
 
     /// Says what a type is that has no kind of its own, such as a domain or an enum, for relations to come and known.
@@ -181,7 +183,7 @@ impl Decoder {
 
     /// Sets how much of a table is decoded from its next row on; all of it is the default.
     pub fn want(&mut self, table: TableId, wanted: Wanted) {
-        self.unwanted.insert(table, wanted);
+        self.wanted.insert(table, wanted);
         if let Some(&index) = self.by_id.get(&table) {
             self.tables[index].wanted = wanted;
         }
@@ -193,7 +195,7 @@ impl Decoder {
     }
 
     pub fn wanted(&self, table: TableId) -> Wanted {
-        self.unwanted.get(&table).copied().unwrap_or(Wanted::All)
+        self.wanted.get(&table).copied().unwrap_or(Wanted::All)
     }
 
     /// A table as it is now, with its types resolved.

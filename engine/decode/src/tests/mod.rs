@@ -3,6 +3,7 @@
 mod copy;
 mod cuts;
 mod kinds;
+mod postgres15;
 mod properties;
 mod protocol;
 mod rows;

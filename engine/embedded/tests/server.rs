@@ -430,6 +430,48 @@ async fn a_directory_outlives_its_server_and_serves_one_at_a_time() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_log_full_of_old_versions_is_written_anew() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let options = Options { dir: Some(dir.path().to_owned()), ..Options::default() };
+    let index = Index::start(options.clone()).await;
+    index.json("PUT", "/p", json!({"mappings": {"dynamic": false, "properties": {"n": {"type": "long"}}}})).await;
+    let write = async |n: u64| {
+        let fill = "x".repeat(1 << 20);
+        let lines = (0..8).flat_map(|id| {
+            let head = json!({"index": {"_id": id.to_string(), "version": n, "version_type": "external_gte"}});
+            [head, json!({"n": n * 100 + id, "fill": fill})]
+        });
+        let (status, _) =
+            index.send("POST", "/p/_bulk?refresh=true&filter_path=errors", bulk(&lines.collect::<Vec<_>>())).await;
+        assert_eq!(status, 200);
+    };
+    write(1).await;
+    index.send("DELETE", "/p/_doc/gone?version=50&version_type=external_gte", "").await;
+    assert_eq!(index.ids(json!({"term": {"n": 103}})).await, ["3"]);
+    let page = index.json("POST", "/p/_search?scroll=1m", json!({"size": 4, "_source": ["n"]})).await;
+    for n in 2..=20 {
+        write(n).await;
+    }
+    let bytes: u64 = std::fs::read_dir(dir.path())
+        .expect("readable")
+        .map(|e| e.expect("an entry").metadata().expect("there").len())
+        .sum();
+    assert!(bytes < 100 << 20, "160 MiB were written, 8 are of use, and {bytes} bytes are kept");
+    // The scroll reads the log that is no longer there.
+    let page = index.json("POST", "/_search/scroll", json!({"scroll_id": page["_scroll_id"]})).await;
+    assert_eq!(page["hits"]["hits"][3]["_source"]["n"], 107);
+    let check = async |index: &Index| {
+        assert_eq!(index.json("GET", "/p/_count", Value::Null).await["count"], 8);
+        assert_eq!(index.ids(json!({"term": {"n": 2003}})).await, ["3"]);
+        assert_eq!(index.ids(json!({"term": {"n": 103}})).await, Vec::<String>::new());
+        assert_eq!(index.send("PUT", "/p/_doc/gone?version=49&version_type=external_gte", "{}").await.0, 409);
+    };
+    check(&index).await;
+    index.stop().await;
+    check(&Index::start(options).await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_address_in_use_is_told() {
     let index = Index::in_memory().await;
     let listen = index.url.trim_start_matches("http://").parse().expect("an address");

@@ -368,6 +368,11 @@ impl Decoder {
         }
     }
 
+    /// Where the last whole commit or keepalive ended.
+    pub fn end(&self) -> Lsn {
+        self.end
+    }
+
     /// Whether a cut may come here: between two commits, or inside a transaction where its bucket is full.
     pub fn can_cut(&self) -> bool {
         self.failed.is_none() && self.transaction.as_ref().is_none_or(Transaction::bucket_is_full)

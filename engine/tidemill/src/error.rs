@@ -79,6 +79,19 @@ impl Error {
     }
 }
 
+impl From<crate::source::Error> for Error {
+    fn from(error: crate::source::Error) -> Error {
+        let message = error.to_string();
+        if error.is_transient() { Error::transient(message) } else { Error::failed(message) }
+    }
+}
+
+impl From<tidemill_decode::Error> for Error {
+    fn from(error: tidemill_decode::Error) -> Error {
+        Error::failed(error.to_string())
+    }
+}
+
 impl From<&Error> for ExitCode {
     fn from(error: &Error) -> ExitCode {
         ExitCode::from(error.exit_code())

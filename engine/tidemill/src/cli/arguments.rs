@@ -132,6 +132,9 @@ pub struct RunArguments {
     /// Where a stream's plan changed, leave the documents that the old plan made.
     #[arg(long)]
     pub keep_old_documents: bool,
+    /// End when standard input does.
+    #[arg(long, hide = true)]
+    pub with_stdin: bool,
 }
 
 #[derive(Clone, Copy, Debug, Args)]
@@ -256,6 +259,9 @@ pub struct IndexArguments {
     /// Address and port; port 0 takes a free one.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9200")]
     pub listen: SocketAddr,
+    /// End when standard input does.
+    #[arg(long, hide = true)]
+    pub with_stdin: bool,
 }
 
 #[derive(Clone, Debug, Args)]
@@ -283,6 +289,9 @@ pub struct DemoArguments {
     /// The server's API key, as given or as id:key.
     #[arg(long, value_name = "KEY", requires = "sink", env = "TIDEMILL_API_KEY", hide_env_values = true, value_parser = parse_secret)]
     pub api_key: Option<Secret>,
+    /// Spoil a document before the comparison, which must then find it.
+    #[arg(long, hide = true)]
+    pub break_one: bool,
 }
 
 fn parse_secret(text: &str) -> Result<Secret, String> {

@@ -4,6 +4,7 @@
 //! by the command line and the file alone; 3 the answer is "differs"; 1 anything else.
 
 mod arguments;
+mod commands;
 mod output;
 
 use std::io::Write as _;
@@ -17,8 +18,8 @@ pub use arguments::{
 };
 pub use output::{Output, bytes, count, duration, table};
 
-use crate::error::{Error, Result};
-use crate::{config, logging};
+use crate::error::Result;
+use crate::logging;
 
 /// The whole program.
 pub fn main() -> ExitCode {
@@ -30,21 +31,15 @@ pub fn main() -> ExitCode {
             return ExitCode::from(u8::try_from(answer.exit_code()).unwrap_or(2));
         }
     };
+    // What reqwest and rustls compute with, where nothing else is said; a second installation would be refused.
+    let _installed = rustls::crypto::ring::default_provider().install_default();
     let Global { log_format, log_level, .. } = &arguments.global;
-    match logging::init(*log_format, log_level).and_then(|()| dispatch(&arguments)) {
+    match logging::init(*log_format, log_level).and_then(|()| commands::dispatch(&arguments)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             let _ = writeln!(std::io::stderr(), "error: {error}");
             ExitCode::from(&error)
         }
-    }
-}
-
-fn dispatch(arguments: &Arguments) -> Result<()> {
-    match &arguments.command {
-        Command::Schema => Output::stdout().text(&format!("{:#}", config::schema())),
-        Command::Completions { shell } => completions(*shell),
-        command => Err(Error::failed(format!("`tidemill {}` is not there yet", command.name()))),
     }
 }
 

@@ -62,14 +62,20 @@ struct Stage {
 }
 
 /// Runs the demo. An error says that it could not be run; differing documents are an error of that kind.
-pub async fn run(options: Options) -> Result<()> {
+pub async fn run(options: Options, mut stop: watch::Receiver<bool>) -> Result<()> {
     let screen = Screen::new(options.json);
     let stage = set(&options, &screen).await?;
-    let report = play(&options, &stage, &screen).await?;
+    let report = tokio::select! {
+        report = play(&options, &stage, &screen) => report?,
+        _ = stop.wait_for(|stop| *stop) => {
+            strike(stage, &screen).await?;
+            return Err(Error::failed("told to stop"));
+        }
+    };
     screen.report(&report);
     if options.keep {
         screen.keep(&stage.postgres.psql(), &stage.sink_url, &stage.dir.path().join("tidemill.yaml"));
-        crate::logging::ended_by_signal().await;
+        let _told = stop.wait_for(|stop| *stop).await;
     }
     let equal = report.comparisons.iter().all(Comparison::is_equal);
     strike(stage, &screen).await?;

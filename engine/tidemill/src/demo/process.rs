@@ -17,6 +17,9 @@ const STOP_PATIENCE: Duration = Duration::from_secs(30);
 /// The engine answers on its socket within this of its start.
 const START_PATIENCE: Duration = Duration::from_secs(60);
 
+/// The engine answers a question within this.
+const STATUS_PATIENCE: Duration = Duration::from_secs(10);
+
 /// A child that ends with us: `--with-stdin` makes it end when its standard input does.
 #[derive(Debug)]
 pub(super) struct Child {
@@ -77,7 +80,10 @@ impl Child {
         if self.has_ended().await {
             return Err(failed("the engine ended", &self.log));
         }
-        control::ask(&self.state, &control::Request::Status).await
+        let state = self.state.clone();
+        let asked = tokio::task::spawn_blocking(move || control::send(&state, &control::Request::Status, STATUS_PATIENCE)).await;
+        let answer = asked.map_err(|error| Error::failed("the engine could not be asked").with_cause(error))??;
+        answer.ok_or_else(|| Error::transient("the engine does not answer yet"))
     }
 
     /// Closes the child's standard input and waits for its end.

@@ -142,25 +142,20 @@ impl Board {
     }
 
     /// Ready: streaming, nothing paused or waiting, within the lag.
-    pub(crate) fn readiness(self: &Arc<Self>, lag: Duration) -> Readiness {
-        let board = Arc::clone(self);
-        Readiness::new(move || {
-            let status = board.status();
-            if status.phase != Phase::Streaming {
-                return Err(format!("the engine is {:?}", status.phase).to_lowercase());
+    pub(crate) fn readiness(&self, lag: Duration) -> Readiness {
+        let status = self.status();
+        if status.phase != Phase::Streaming {
+            let phase = format!("{:?}", status.phase).to_lowercase();
+            return Readiness { reasons: vec![format!("the engine is {phase}")] };
+        }
+        let reasons = status.streams.iter().filter_map(|stream| match &stream.reason {
+            Some(reason) => Some(format!("stream `{}`: {reason}", stream.name)),
+            None if self.observed_lag(&stream.name) > lag => {
+                Some(format!("stream `{}` is more than {} s behind", stream.name, lag.as_secs()))
             }
-            let lags = status.streams.iter().find(|stream| {
-                stream.reason.is_some() || board.observed_lag(&stream.name) > lag
-            });
-            match lags {
-                None => Ok(()),
-                Some(stream) => Err(format!(
-                    "stream `{}`: {}",
-                    stream.name,
-                    stream.reason.as_deref().unwrap_or("it is behind `ready.lag`")
-                )),
-            }
-        })
+            None => None,
+        });
+        Readiness { reasons: reasons.collect() }
     }
 
     fn observed_lag(&self, name: &str) -> Duration {

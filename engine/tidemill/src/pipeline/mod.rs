@@ -11,6 +11,7 @@ mod clock;
 mod fill;
 mod letters;
 mod observe;
+mod retry;
 mod source;
 mod start;
 mod stream;
@@ -27,9 +28,12 @@ use tidemill_encode::Encoder;
 use tidemill_settle::{Backoff, Limits};
 use tokio::sync::{Notify, mpsc, watch};
 
+pub(crate) use self::board::ask_for_backfill;
 pub use self::board::{Phase, Status};
 pub use self::observe::StreamStatus;
+pub(crate) use self::retry::retry_letters;
 pub use self::start::Changed;
+pub(crate) use self::start::{connector, gone, look_at_plan, say_blockers};
 use self::board::Board;
 use self::clock::Clock;
 use self::fill::Filler;
@@ -46,7 +50,6 @@ use crate::error::{Error, Result};
 use crate::http;
 use crate::metrics::Metrics;
 use crate::plan::{Findings, Plan, Plugins, StreamPlan};
-use crate::source::wire::Connection;
 use crate::source::{Connector, Session};
 use crate::state::{BackfillState, State};
 
@@ -76,7 +79,7 @@ pub async fn run(config: Config, options: Options, mut stop: watch::Receiver<boo
     let metrics = Arc::new(Metrics::default());
     let board = Arc::new(Board::new(&config, Arc::clone(&state)));
     let http = match &config.http {
-        Some(options) => Some(http::Server::start(options, Arc::clone(&metrics), board.readiness(config.ready.lag)).await?),
+        Some(options) => Some(show(options, &metrics, &board, config.ready.lag).await?),
         None => None,
     };
     let connector = start::connector(&config)?;
@@ -98,6 +101,36 @@ pub async fn run(config: Config, options: Options, mut stop: watch::Receiver<boo
         paused if paused.is_empty() || !options.until_caught_up => Ok(()),
         paused => Err(Error::failed(format!("not all is delivered: {}", paused.join("; ")))),
     }
+}
+
+/// How often `/readyz` looks.
+const READINESS_INTERVAL: Duration = Duration::from_millis(500);
+
+/// Serves metrics and health until what it returns is dropped.
+async fn show(
+    options: &crate::config::Http,
+    metrics: &Arc<Metrics>,
+    board: &Arc<Board>,
+    lag: Duration,
+) -> Result<tokio::task::JoinSet<()>> {
+    let server = http::Server::bind(options).await?;
+    tracing::info!(address = %server.address(), "metrics and health are served");
+    let (sender, readiness) = watch::channel(board.readiness(lag));
+    let (metrics, board) = (Arc::clone(metrics), Arc::clone(board));
+    let mut tasks = tokio::task::JoinSet::new();
+    tasks.spawn(async move {
+        if let Err(error) = server.serve(metrics, readiness, std::future::pending()).await {
+            tracing::error!(%error, "metrics and health are not served any more");
+        }
+    });
+    tasks.spawn(async move {
+        let mut ticks = tokio::time::interval(READINESS_INTERVAL);
+        loop {
+            ticks.tick().await;
+            sender.send_replace(board.readiness(lag));
+        }
+    });
+    Ok(tasks)
 }
 
 /// Looks at everything, as `check` does. A database that cannot be reached at present is waited for, unless somebody
@@ -146,6 +179,8 @@ struct Engine {
     /// The streams' tasks: they end when their jobs do.
     tasks: tokio::task::JoinSet<()>,
     generation: u32,
+    /// For looks at the slot; made anew after it was lost.
+    session: Option<Session>,
 }
 
 impl Engine {
@@ -206,9 +241,10 @@ impl Engine {
             rows: plan.streams.iter().map(|stream| stream.config.batch.documents_max as usize).max().unwrap_or(10_000),
             bytes: plan.streams.iter().map(|stream| stream.config.batch.bytes_max as usize).max().unwrap_or(8 << 20),
         };
+        board.wake_by(&moved);
         let shared = Shared { streams, moved, clock, caps, until, wal_end: Arc::clone(&wal_end), board: Arc::clone(board) };
         let (state, metrics, board) = (Arc::clone(state), Arc::clone(metrics), Arc::clone(board));
-        Ok(Engine { shared, state, metrics, board, started, wal_end, tasks, generation: 0 })
+        Ok(Engine { shared, state, metrics, board, started, wal_end, tasks, generation: 0, session: None })
     }
 
     async fn run(
@@ -220,7 +256,7 @@ impl Engine {
         stop: &mut watch::Receiver<bool>,
     ) -> Result<()> {
         let connector = Arc::new(connector);
-        drop(session);
+        self.session = Some(session);
         let mut backoff = Backoff::new(RECONNECT_DELAY_MIN, RECONNECT_DELAY_MAX, 1);
         let mut failures = 0;
         loop {
@@ -268,15 +304,15 @@ impl Engine {
         if let Some(end) = self.backfill(plan, connector, stop).await? {
             return Ok(end);
         }
-        let (slot, publication) = (&config.source.slot, &config.source.publication);
-        let mut wire = start::replication(connector, slot, stop).await?;
+        let (slot, publication) = (config.source.slot.as_str(), &config.source.publication);
+        let mut wire = start::replication(connector, &mut self.session, &slot.parse()?, stop).await?;
         let system = wire.identify_system().await?;
         self.wal_end.fetch_max(system.flushed.0, Ordering::Relaxed);
         let from = self.shared.settled();
-        wire.start_replication(slot.as_str(), publication, from).await?;
+        wire.start_replication(slot, publication, from).await?;
         self.metrics.source.connected.set(1);
         self.board.phase(Phase::Streaming);
-        tracing::info!(slot = slot.as_str(), from = %from, "streaming");
+        tracing::info!(slot, from = %from, "streaming");
         let filler = Filler::new(Arc::clone(connector), plan);
         let decoder = decoder(plan, from);
         let mut reader = Reader::new(&mut self.shared, wire, decoder, filler, self.generation, from);
@@ -382,9 +418,4 @@ fn decoder(plan: &Plan, from: Lsn) -> Decoder {
         }
     }
     decoder
-}
-
-/// A session of the wire for COPY.
-pub(crate) async fn copy_session(connector: &Connector) -> Result<Connection> {
-    Ok(connector.wire().await?)
 }

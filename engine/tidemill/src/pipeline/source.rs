@@ -340,8 +340,6 @@ impl Shared {
     }
 }
 
-/// The tables of a stream, by what stays when they are renamed.
-pub(super) type Tables = HashMap<TableId, usize>;
 
 impl StreamHandle {
     /// What of a cut is this stream's. Every cut moves a stream's span on, even one with nothing for it.

@@ -51,7 +51,7 @@ pub(crate) fn connector(config: &Config) -> Result<Connector> {
     let url = config.source.url.expose().parse().map_err(|error: crate::source::Error| Error::usage(format!("source.url: {error}")))?;
     let connector = Connector::new(url)?;
     Ok(match &config.source.password {
-        Some(password) => connector.with_password(password.clone()),
+        Some(password) => connector.with_password(crate::source::Secret::new(password.expose())),
         None => connector,
     })
 }
@@ -209,12 +209,14 @@ pub(super) async fn replication(
     stop: &mut watch::Receiver<bool>,
 ) -> Result<Connection> {
     let until = Instant::now() + SLOT_PATIENCE;
-    let session = match session {
-        Some(session) => session,
-        None => session.insert(connector.sql().await?),
+    // Put back only after it has served: one that failed is lost.
+    let known = match session.take() {
+        Some(known) if !known.is_closed() => known,
+        _ => connector.sql().await?,
     };
+    let known = &*session.insert(known);
     loop {
-        let Some(found) = slot::inspect(session, name).await? else { return Err(gone(name)) };
+        let Some(found) = slot::inspect(known, name).await? else { return Err(gone(name)) };
         match found.require_free() {
             Ok(()) => return Ok(connector.replication().await?),
             Err(error) if Instant::now() >= until => return Err(error.into()),

@@ -132,6 +132,13 @@ impl State {
         Ok(Some(State { path: path.to_owned(), connection: Mutex::new(connection), _lock: None }))
     }
 
+    /// Opens a state that is there for marking letters, beside an engine that may run.
+    pub fn beside(path: &Path) -> Result<State> {
+        let connection = schema::open(path)?;
+        schema::check(&connection).map_err(|e| e.explain(path))?;
+        Ok(State { path: path.to_owned(), connection: Mutex::new(connection), _lock: None })
+    }
+
     /// Removes a state's files. Nobody may hold it.
     pub fn remove(path: &Path) -> Result<()> {
         let lock = Lock::take(path)?;
@@ -228,6 +235,11 @@ impl State {
     /// A new timeline of the same cluster: a standby took over.
     pub fn set_timeline(&self, timeline: u32) -> Result<()> {
         self.run(|c| c.execute("UPDATE source SET timeline = ?1", [timeline])).map(drop)
+    }
+
+    /// The slot was made: where its snapshot stands.
+    pub fn set_consistent_point(&self, point: Lsn) -> Result<()> {
+        self.run(|c| c.execute("UPDATE source SET consistent_point = ?1", [to_sql(point)])).map(drop)
     }
 
     pub fn set_publication(&self, name: &str, made: Made) -> Result<()> {

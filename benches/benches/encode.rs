@@ -27,9 +27,13 @@ const ROWS: usize = 10_000;
 
 fn main() {
     // `cargo test` and `-- --test` ask only whether it runs.
-    let pairs = if std::env::args().any(|arg| arg == "--test") { 1 } else { 41 };
-    for (name, batch) in [("encode_narrow", narrow()), ("encode_long_text", long_text()), ("encode", products())] {
-        run(name, batch, pairs);
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let pairs = if args.iter().any(|arg| arg == "--test") { 1 } else { 41 };
+    let wanted = |name: &str| args.iter().all(|arg| arg.starts_with('-') || arg == name);
+    let benches: [(&str, fn() -> ChangeBatch); 3] =
+        [("encode_narrow", narrow), ("encode_long_text", long_text), ("encode", products)];
+    for (name, batch) in benches.into_iter().filter(|(name, _)| wanted(name)) {
+        run(name, batch(), pairs);
     }
 }
 
@@ -55,16 +59,25 @@ fn run(name: &str, batch: ChangeBatch, pairs: usize) {
     ours();
     theirs();
     let mut ratios = Vec::new();
-    let mut times = Vec::new();
+    let (mut times, mut their_times) = (Vec::new(), Vec::new());
     let mut bytes = (0, 0);
     for _ in 0..pairs {
         let (their, our) = (theirs(), ours());
         ratios.push(their.0.as_secs_f64() / our.0.as_secs_f64());
         times.push(our.0);
+        their_times.push(their.0);
         bytes = (our.1, their.1);
     }
     ratios.sort_by(f64::total_cmp);
     times.sort();
+    their_times.sort();
+    println!(
+        "debug ours {:?} {:?} theirs {:?} {:?}",
+        times[0],
+        times[times.len() / 2],
+        their_times[0],
+        their_times[times.len() / 2]
+    );
     print(name, &ratios, times[times.len() / 2], bytes, documents.num_rows());
 }
 
@@ -216,5 +229,5 @@ fn narrow() -> ChangeBatch {
 
 fn long_text() -> ChangeBatch {
     let mut r = Random(5);
-    batch(vec![("id", Kind::Int8, ints(|row| row)), ("body", Kind::Text, texts(|| Some(r.text(4_000))))])
+    batch(vec![("id", Kind::Int8, ints(|row| row)), ("body", Kind::Text, texts(|| Some(r.text(2_000))))])
 }

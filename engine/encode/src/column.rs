@@ -12,8 +12,8 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use tidemill_change::{EXTENSION_JSON, EXTENSION_NAME, EXTENSION_NUMERIC};
 
-use crate::number::{put_i64, put_u64};
-use crate::text::{put, put_escaped, put_json, put_slice, put_tail};
+use crate::number::{append_i64, put_i64, put_u64};
+use crate::text::{BLOCK, CELL, Cell, Run, all_in, put, put_escaped, put_json, put_short_string, put_slice};
 use crate::{Error, Nonfinite, Numbers, time};
 
 /// How values stand in a document where more than one way is right.
@@ -216,71 +216,87 @@ impl<'a> Column<'a> {
 
     #[inline(always)]
     pub(crate) fn is_null(&self, row: usize) -> bool {
-        match self.nulls {
-            Some(nulls) => nulls.is_null(row),
-            None => matches!(self.values, Values::Null),
-        }
+        self.nulls.is_some_and(|nulls| nulls.is_null(row)) || matches!(self.values, Values::Null)
     }
 
-    /// Writes the row's value as JSON.
+    /// Writes the column's name and the row's value as JSON.
     #[inline(always)]
-    pub(crate) fn put(&self, row: usize, out: &mut [u8], pos: usize, rules: Rules) -> Option<usize> {
-        if self.is_null(row) {
-            return put(out, pos, b"null", 4);
+    pub(crate) fn put(&self, name: &Run, row: usize, out: &mut [u8], pos: usize, rules: Rules) -> Option<usize> {
+        let (mut cell, pos) = name.cell(out, pos)?;
+        if self.nulls.is_some_and(|nulls| nulls.is_null(row)) {
+            cell.put(b"null", 4);
+            return Some(pos + cell.len);
         }
         match &self.values {
-            Values::Null => put(out, pos, b"null", 4),
-            Values::Bool(bits) => match bits.value(row) {
-                true => put(out, pos, b"true    ", 4),
-                false => put(out, pos, b"false   ", 5),
-            },
-            Values::Int8(values) => put_i64(out, pos, values[row].into()),
-            Values::Int16(values) => put_i64(out, pos, values[row].into()),
-            Values::Int32(values) => put_i64(out, pos, values[row].into()),
-            Values::Int64(values) => put_long(out, pos, rules, |out, pos| put_i64(out, pos, values[row])),
-            Values::UInt8(values) => put_u64(out, pos, values[row].into()),
-            Values::UInt16(values) => put_u64(out, pos, values[row].into()),
-            Values::UInt32(values) => put_u64(out, pos, values[row].into()),
-            Values::UInt64(values) => put_long(out, pos, rules, |out, pos| put_u64(out, pos, values[row])),
             Values::Text(strings) => {
                 let (tail, len) = strings.tail(row);
-                let pos = put(out, pos, b"\"", 1)?;
-                let pos = put_escaped(out, pos, tail, len)?;
-                put(out, pos, b"\"", 1)
-            }
-            Values::Json(strings) => {
-                let (tail, len) = strings.tail(row);
-                put_json(out, pos, tail, len)
+                let start = cell.len;
+                if put_short_string(&mut cell, tail, len).is_none() {
+                    return put_string(out, pos + start, tail, len);
+                }
             }
             Values::Numeric(strings) => {
                 let (tail, len) = strings.tail(row);
-                put_numeric(out, pos, tail, len, rules)
+                match tail.first_chunk::<BLOCK>() {
+                    Some(block) if len <= BLOCK && rules.numbers == Numbers::Exact && is_number(&block[..len]) => {
+                        cell.put(block, len);
+                    }
+                    _ => {
+                        let start = pos + cell.len;
+                        return put_numeric(out, start, &tail[..len], rules);
+                    }
+                }
             }
-            Values::Timestamp { us, utc } => match us[row].infinity() {
-                None => put_quoted(out, pos, |out, pos| {
-                    let pos = time::put_timestamp(out, pos, us[row])?;
-                    put(out, pos, b"Z", usize::from(*utc))
-                }),
-                Some(name) => put_nonfinite(out, pos, name, rules),
+            Values::Json(strings) => {
+                let (tail, len) = strings.tail(row);
+                let start = pos + cell.len;
+                return put_json(out, start, tail, len);
+            }
+            Values::Bool(bits) => match bits.value(row) {
+                true => cell.put(b"true    ", 4),
+                false => cell.put(b"false   ", 5),
             },
-            _ => self.put_rare(row, out, pos, rules),
+            Values::Int8(values) => put_i64(&mut cell, values[row].into()),
+            Values::Int16(values) => put_i64(&mut cell, values[row].into()),
+            Values::Int32(values) => put_i64(&mut cell, values[row].into()),
+            Values::Int64(values) => put_long(&mut cell, rules, |cell| put_i64(cell, values[row])),
+            Values::UInt8(values) => put_u64(&mut cell, values[row].into()),
+            Values::UInt16(values) => put_u64(&mut cell, values[row].into()),
+            Values::UInt32(values) => put_u64(&mut cell, values[row].into()),
+            Values::UInt64(values) => put_long(&mut cell, rules, |cell| put_u64(cell, values[row])),
+            Values::Timestamp { us, utc } => match us[row].infinity() {
+                None => put_quoted(&mut cell, |cell| {
+                    time::put_timestamp(cell, us[row]);
+                    cell.put(b"Z", usize::from(*utc));
+                }),
+                Some(name) => put_nonfinite(&mut cell, name, rules),
+            },
+            Values::Date(days) => match days[row].infinity() {
+                None => put_quoted(&mut cell, |cell| time::put_date(cell, days[row].into())),
+                Some(name) => put_nonfinite(&mut cell, name, rules),
+            },
+            Values::Time(us) => put_quoted(&mut cell, |cell| time::put_time(cell, us[row])),
+            Values::Null => cell.put(b"null", 4),
+            Values::Float32(_) | Values::Float64(_) | Values::Bytes(_) | Values::List { .. } => {
+                let start = pos + cell.len;
+                return self.put_rare(row, out, start, rules);
+            }
         }
+        Some(pos + cell.len)
     }
 
-    /// The types that fewer documents hold; out of line, so that the ones above stay in the row's loop.
+    /// The types whose values do not fit into a cell or are costly anyway; out of line, so that they do not burden the
+    /// row's loop.
     #[inline(never)]
     fn put_rare(&self, row: usize, out: &mut [u8], pos: usize, rules: Rules) -> Option<usize> {
         match &self.values {
             Values::Float32(values) => put_float(out, pos, values[row], rules),
             Values::Float64(values) => put_float(out, pos, values[row], rules),
-            Values::Date(days) => match days[row].infinity() {
-                None => put_quoted(out, pos, |out, pos| time::put_date(out, pos, days[row].into())),
-                Some(name) => put_nonfinite(out, pos, name, rules),
-            },
-            Values::Time(us) => put_quoted(out, pos, |out, pos| time::put_time(out, pos, us[row])),
-            Values::Bytes(strings) => put_quoted(out, pos, |out, pos| {
-                Some(pos + STANDARD.encode_slice(strings.get(row), out.get_mut(pos..)?).ok()?)
-            }),
+            Values::Bytes(strings) => {
+                let pos = put(out, pos, b"\"", 1)?;
+                let pos = pos + STANDARD.encode_slice(strings.get(row), out.get_mut(pos..)?).ok()?;
+                put(out, pos, b"\"", 1)
+            }
             Values::List { ends, items } => {
                 let (start, end) = ends.range(row);
                 let mut pos = put(out, pos, b"[", 1)?;
@@ -294,10 +310,21 @@ impl<'a> Column<'a> {
         }
     }
 
-    /// A step of its own, so that a list of lists does not inline itself.
+    /// Writes a value without a name; a step of its own, so that a list of lists does not inline itself.
     #[inline(never)]
     fn put_item(&self, row: usize, out: &mut [u8], pos: usize, rules: Rules) -> Option<usize> {
-        self.put(row, out, pos, rules)
+        self.put(&Run::new(b""), row, out, pos, rules)
+    }
+
+    /// Appends the row's value as digits, if it is a whole number.
+    #[inline(always)]
+    pub(crate) fn append_digits(&self, row: usize, to: &mut Vec<u8>) -> bool {
+        match &self.values {
+            Values::Int32(values) => append_i64(to, values[row].into()),
+            Values::Int64(values) => append_i64(to, values[row]),
+            _ => return false,
+        }
+        true
     }
 
     /// Appends the row's value as text, which is what stands in the document without its quotes and escapes.
@@ -306,9 +333,10 @@ impl<'a> Column<'a> {
             Values::Text(strings) | Values::Numeric(strings) | Values::Json(strings) => {
                 to.extend_from_slice(strings.get(row));
             }
+            _ if self.append_digits(row, to) => {}
             _ => {
                 let rules = Rules { numbers: Numbers::Exact, nonfinite: Nonfinite::String };
-                let (start, mut room) = (to.len(), 64);
+                let (start, mut room) = (to.len(), 2 * CELL);
                 let end = loop {
                     to.resize(start + room, 0);
                     match self.put_item(row, to, start, rules) {
@@ -349,7 +377,7 @@ impl<'a> Column<'a> {
         match &self.values {
             Values::Float32(values) => nonfinite(!values[row].is_finite()),
             Values::Float64(values) => nonfinite(!values[row].is_finite()),
-            Values::Numeric(strings) => nonfinite(is_nonfinite_numeric(strings.get(row))),
+            Values::Numeric(strings) => nonfinite(nonfinite_numeric(strings.get(row)).is_some()),
             Values::Date(days) => nonfinite(days[row].infinity().is_some()),
             Values::Timestamp { us, .. } => nonfinite(us[row].infinity().is_some()),
             Values::Time(us) => (!time::is_time(us[row])).then_some(Unfit::Time),
@@ -385,24 +413,27 @@ fn runs<'a, O: OffsetSizeTrait>(offsets: &'a arrow_buffer::OffsetBuffer<O>, byte
 }
 
 #[inline(always)]
-fn put_quoted(out: &mut [u8], pos: usize, value: impl FnOnce(&mut [u8], usize) -> Option<usize>) -> Option<usize> {
-    let pos = put(out, pos, b"\"", 1)?;
-    let pos = value(out, pos)?;
-    put(out, pos, b"\"", 1)
+fn put_quoted(cell: &mut Cell<'_>, value: impl FnOnce(&mut Cell<'_>)) {
+    cell.put(b"\"", 1);
+    value(cell);
+    cell.put(b"\"", 1);
 }
 
 /// A whole number of 64 bits, which readers that parse doubles want as text.
 #[inline(always)]
-fn put_long(
-    out: &mut [u8],
-    pos: usize,
-    rules: Rules,
-    value: impl FnOnce(&mut [u8], usize) -> Option<usize>,
-) -> Option<usize> {
+fn put_long(cell: &mut Cell<'_>, rules: Rules, value: impl FnOnce(&mut Cell<'_>)) {
     match rules.numbers {
-        Numbers::Exact => value(out, pos),
-        Numbers::Strings => put_quoted(out, pos, value),
+        Numbers::Exact => value(cell),
+        Numbers::Strings => put_quoted(cell, value),
     }
+}
+
+/// A string of any length; out of line where the search for what must be escaped is the cost.
+#[inline(never)]
+fn put_string(out: &mut [u8], pos: usize, tail: &[u8], len: usize) -> Option<usize> {
+    let pos = put(out, pos, b"\"", 1)?;
+    let pos = put_escaped(out, pos, tail, len)?;
+    put(out, pos, b"\"", 1)
 }
 
 fn put_float<F: zmij::Float + Into<f64>>(out: &mut [u8], pos: usize, value: F, rules: Rules) -> Option<usize> {
@@ -417,47 +448,60 @@ fn put_float<F: zmij::Float + Into<f64>>(out: &mut [u8], pos: usize, value: F, r
     } else {
         "-Infinity"
     };
-    put_nonfinite(out, pos, name, rules)
+    let mut cell = Cell::at(out, pos)?;
+    put_nonfinite(&mut cell, name, rules);
+    Some(pos + cell.len)
 }
 
-fn is_nonfinite_numeric(text: &[u8]) -> bool {
-    matches!(text, b"NaN" | b"Infinity" | b"-Infinity")
-}
-
-#[inline(always)]
-fn put_numeric(out: &mut [u8], pos: usize, tail: &[u8], len: usize, rules: Rules) -> Option<usize> {
-    let digits = &tail[..len];
-    if is_number(digits) && rules.numbers == Numbers::Exact {
-        return put_tail(out, pos, tail, len);
+/// What numeric has besides numbers, as Postgres writes it.
+fn nonfinite_numeric(text: &[u8]) -> Option<&'static str> {
+    match text {
+        b"NaN" => Some("NaN"),
+        b"Infinity" => Some("Infinity"),
+        b"-Infinity" => Some("-Infinity"),
+        _ => None,
     }
-    put_odd_numeric(out, pos, digits, rules)
 }
 
 /// Whether the bytes can stand as a number: those of digits, sign, point and exponent, the last one a digit. Postgres
-/// writes nothing else but its three names for what is not finite; a stage that does gets its text quoted.
+/// writes nothing else but its names for what is not finite; a stage that does gets its text quoted.
 #[inline(always)]
 fn is_number(digits: &[u8]) -> bool {
-    let all = digits.iter().all(|byte| matches!(byte, b'0'..=b'9' | b'.' | b'-' | b'+' | b'e' | b'E'));
-    all && digits.last().is_some_and(u8::is_ascii_digit)
+    all_in(digits, &NUMERAL) && digits.last().is_some_and(u8::is_ascii_digit)
 }
 
-#[inline(never)]
-fn put_odd_numeric(out: &mut [u8], pos: usize, digits: &[u8], rules: Rules) -> Option<usize> {
-    match digits {
-        b"NaN" => put_nonfinite(out, pos, "NaN", rules),
-        b"Infinity" => put_nonfinite(out, pos, "Infinity", rules),
-        b"-Infinity" => put_nonfinite(out, pos, "-Infinity", rules),
-        _ => put_quoted(out, pos, |out, pos| put_escaped(out, pos, digits, digits.len())),
+static NUMERAL: [bool; 256] = numerals();
+
+const fn numerals() -> [bool; 256] {
+    let mut table = [false; 256];
+    let bytes = b"0123456789.-+eE";
+    let mut at = 0;
+    while at < bytes.len() {
+        table[bytes[at] as usize] = true;
+        at += 1;
     }
+    table
+}
+
+/// A numeric of any length and form.
+#[inline(never)]
+fn put_numeric(out: &mut [u8], pos: usize, digits: &[u8], rules: Rules) -> Option<usize> {
+    if let Some(name) = nonfinite_numeric(digits) {
+        let mut cell = Cell::at(out, pos)?;
+        put_nonfinite(&mut cell, name, rules);
+        return Some(pos + cell.len);
+    }
+    if rules.numbers == Numbers::Exact && is_number(digits) {
+        return put_slice(out, pos, digits);
+    }
+    put_string(out, pos, digits, digits.len())
 }
 
 #[cold]
-fn put_nonfinite(out: &mut [u8], pos: usize, name: &str, rules: Rules) -> Option<usize> {
-    match rules.nonfinite {
-        Nonfinite::Null => put(out, pos, b"null", 4),
-        // A row that goes to dead letter is told as text.
-        Nonfinite::String | Nonfinite::DeadLetter => {
-            put_quoted(out, pos, |out, pos| put_slice(out, pos, name.as_bytes()))
-        }
+fn put_nonfinite(cell: &mut Cell<'_>, name: &str, rules: Rules) {
+    if rules.nonfinite == Nonfinite::Null {
+        return cell.put(b"null", 4);
     }
+    // A row that goes to dead letter is told as text.
+    put_quoted(cell, |cell| name.bytes().for_each(|byte| cell.put(&[byte], 1)));
 }

@@ -46,7 +46,7 @@ impl Shape {
     }
 
     /// Writes a row as one object.
-    #[inline]
+    #[inline(never)]
     pub(crate) fn put(
         &self,
         columns: &[Column<'_>],
@@ -60,8 +60,7 @@ impl Shape {
         }
         let mut pos = pos;
         for (name, column) in self.names.iter().zip(columns) {
-            pos = name.put(out, pos)?;
-            pos = column.put(row, out, pos, rules)?;
+            pos = column.put(name, row, out, pos, rules)?;
         }
         put(out, pos, b"}", 1)
     }

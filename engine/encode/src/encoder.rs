@@ -10,7 +10,7 @@ use crate::body::{Bodies, grow};
 use crate::column::Rules;
 use crate::document::Shape;
 use crate::lane::Lane;
-use crate::number::append_u64;
+use crate::number::append_i64;
 use crate::place::Places;
 use crate::plan::{Plan, Planned};
 use crate::text::{Run, append_escaped, put, put_slice};
@@ -182,8 +182,8 @@ impl Frame {
             id_to_routing: encoding.routing.as_ref().map(|_| Run::new(b"\",\"routing\":\"")),
             index_tail,
             version: None,
-            index_end: Run::default(),
-            delete_end: Run::default(),
+            index_end: Run::new(b""),
+            delete_end: Run::new(b""),
             line: Vec::new(),
         }
     }
@@ -201,7 +201,7 @@ impl Frame {
         self.version = Some(version);
         self.line.clear();
         self.line.extend_from_slice(VERSION);
-        append_u64(&mut self.line, version.get());
+        append_i64(&mut self.line, version.get() as i64);
         let end = self.line.len();
         self.line.extend_from_slice(&self.index_tail);
         self.index_end.set(&self.line);

@@ -67,6 +67,16 @@ impl<'a> Lane<'a> {
     /// What became of a row; rows are asked for in ascending order.
     pub(crate) fn outcome(&mut self, row: u32) -> Outcome {
         let of = &self.staged.of;
+        // A batch that lost nothing: the next document is the row's.
+        let next = self.at.document;
+        if of.get(next) == Some(&row)
+            && of.get(next + 1) != Some(&row)
+            && self.rejects.is_empty()
+            && self.unfit.is_empty()
+        {
+            self.at.document += 1;
+            return Outcome::Document(next as u32);
+        }
         while of.get(self.at.document).is_some_and(|&of| of < row) {
             self.at.document += 1;
         }

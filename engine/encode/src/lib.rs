@@ -27,6 +27,9 @@ mod template;
 mod text;
 mod time;
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::HashMap;
 
 use bytes::Bytes;

@@ -53,8 +53,15 @@ pub(crate) struct Places {
     routing: Name,
     long_id: LongId,
     /// The index, where it is the same for all rows.
-    constant_index: Option<String>,
+    constant_index: Option<Constant>,
     has_routing: bool,
+}
+
+/// A name that is the same for all rows.
+#[derive(Debug)]
+struct Constant {
+    name: String,
+    hash: u64,
 }
 
 /// A place in the arena.
@@ -137,7 +144,11 @@ pub(crate) enum Image {
 impl Places {
     pub(crate) fn resolve(encoding: &Encoding, relation: &Arc<Relation>) -> Result<Places, Error> {
         let mut used = Vec::new();
-        let constant_index = encoding.index.constant();
+        let constant_index = encoding.index.constant().map(|name| {
+            let mut escaped = Vec::new();
+            append_escaped(&mut escaped, name.as_bytes());
+            Constant { hash: hash(&escaped), name }
+        });
         let index = match constant_index {
             Some(_) => Name::default(),
             None => Name::from_template(&encoding.index, relation, &mut used, false)?,
@@ -194,7 +205,7 @@ impl Places {
     }
 
     pub(crate) fn constant_index(&self) -> Option<&str> {
-        self.constant_index.as_deref()
+        self.constant_index.as_ref().map(|constant| constant.name.as_str())
     }
 }
 
@@ -223,9 +234,9 @@ impl Row<'_> {
         let index_end = arena.bytes.len();
         self.name(&places.id, What::Id, arena)?;
         let id_end = arena.bytes.len();
-        let key = {
-            let index = places.constant_index.as_deref().map_or(&arena.bytes[start..index_end], str::as_bytes);
-            key(index, &arena.bytes[index_end..id_end])
+        let key = match &places.constant_index {
+            Some(constant) => key(constant.hash, &arena.bytes[index_end..id_end]),
+            None => key(hash(&arena.bytes[start..index_end]), &arena.bytes[index_end..id_end]),
         };
         if places.has_routing {
             self.name(&places.routing, What::Routing, arena)?;
@@ -242,6 +253,13 @@ impl Row<'_> {
     /// Appends one name to the arena, escaped.
     fn name(&self, name: &Name, what: What, arena: &mut Arena) -> Result<(), Placeless> {
         let Arena { bytes, text, part } = arena;
+        // The key that most tables have: digits need no escape and are never too long.
+        if let [Part::Column { slot, .. }] = name.parts.as_slice() {
+            let (column, row) = self.cell(*slot)?;
+            if !column.is_null(row) && column.append_digits(row, bytes) {
+                return Ok(());
+            }
+        }
         text.clear();
         for piece in &name.parts {
             match piece {
@@ -298,13 +316,14 @@ impl Row<'_> {
 }
 
 /// The key of a document: the same in every cut and every run.
-fn key(index: &[u8], id: &[u8]) -> u64 {
-    let mut hasher = FixedState::with_seed(0).build_hasher();
-    hasher.write(index);
-    // An index name cannot hold a line break, so that no other pair of names gives the same bytes.
-    hasher.write_u8(b'\n');
+fn key(index: u64, id: &[u8]) -> u64 {
+    let mut hasher = FixedState::with_seed(index).build_hasher();
     hasher.write(id);
     hasher.finish()
+}
+
+fn hash(name: &[u8]) -> u64 {
+    key(0, name)
 }
 
 impl Name {

@@ -92,12 +92,15 @@ fn in_order<'a>(
     let mut heads: BinaryHeap<Reverse<(Moment, usize, usize)>> = lanes.iter().enumerate().filter_map(start).collect();
     while let Some(Reverse((_, batch, mut at))) = heads.pop() {
         let staged = lanes[batch].staged;
+        let count = staged.source.changes.len();
         let until = heads.peek().map(|Reverse((moment, ..))| *moment);
-        loop {
+        while at < count {
             call(lanes, batch as u32, at as u32)?;
             at += 1;
-            let Some(next) = moment(staged, at) else { break };
-            if until.is_some_and(|until| next > until) {
+            if let Some(until) = until
+                && let Some(next) = moment(staged, at)
+                && next > until
+            {
                 heads.push(Reverse((next, batch, at)));
                 break;
             }

@@ -16,6 +16,44 @@ pub(crate) fn put<const N: usize>(out: &mut [u8], pos: usize, block: &[u8; N], l
     Some(pos + len)
 }
 
+/// Room for one short value and the name before it, whose end is looked for once: what is stored within needs no
+/// check of its own.
+#[derive(Debug)]
+pub(crate) struct Cell<'a> {
+    room: &'a mut [u8; CELL],
+    /// How many bytes count.
+    pub(crate) len: usize,
+}
+
+/// Where the last block of a cell can begin: all that is put into one is far shorter.
+const CELL_END: usize = 127;
+pub(crate) const CELL: usize = CELL_END + 1 + BLOCK;
+
+impl<'a> Cell<'a> {
+    #[inline(always)]
+    pub(crate) fn at(out: &'a mut [u8], pos: usize) -> Option<Cell<'a>> {
+        Some(Cell { room: out.get_mut(pos..)?.first_chunk_mut::<CELL>()?, len: 0 })
+    }
+
+    pub(crate) fn new(room: &'a mut [u8; CELL]) -> Cell<'a> {
+        Cell { room, len: 0 }
+    }
+
+    /// Stores a block of which the first `len` bytes count.
+    #[inline(always)]
+    pub(crate) fn put<const N: usize>(&mut self, block: &[u8; N], len: usize) {
+        const { assert!(N <= BLOCK) };
+        debug_assert!(self.len <= CELL_END);
+        let at = self.len & CELL_END;
+        self.room[at..at + N].copy_from_slice(block);
+        self.len += len;
+    }
+
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.room[..self.len]
+    }
+}
+
 /// Copies bytes of any number.
 #[inline]
 pub(crate) fn put_slice(out: &mut [u8], pos: usize, bytes: &[u8]) -> Option<usize> {
@@ -23,25 +61,23 @@ pub(crate) fn put_slice(out: &mut [u8], pos: usize, bytes: &[u8]) -> Option<usiz
     Some(pos + bytes.len())
 }
 
-/// Copies the first `len` bytes of `tail`, which may be longer: what lies behind is read but does not count.
+/// Whether all of the first `len` bytes are marked by `table`.
 #[inline(always)]
-pub(crate) fn put_tail(out: &mut [u8], pos: usize, tail: &[u8], len: usize) -> Option<usize> {
-    match tail.first_chunk::<BLOCK>() {
-        Some(block) if len <= BLOCK => put(out, pos, block, len),
-        _ => put_slice(out, pos, &tail[..len]),
-    }
+pub(crate) fn all_in(bytes: &[u8], table: &[bool; 256]) -> bool {
+    bytes.iter().fold(true, |all, &byte| all & table[byte as usize])
 }
 
-/// A run of bytes that is written often, in whole blocks.
-#[derive(Debug, Default)]
+/// A run of bytes that is written often, in whole blocks; most are one.
+#[derive(Debug)]
 pub(crate) struct Run {
-    blocks: Vec<[u8; BLOCK]>,
     len: usize,
+    first: [u8; BLOCK],
+    rest: Vec<[u8; BLOCK]>,
 }
 
 impl Run {
     pub(crate) fn new(bytes: &[u8]) -> Run {
-        let mut run = Run::default();
+        let mut run = Run { len: 0, first: [0; BLOCK], rest: Vec::new() };
         run.set(bytes);
         run
     }
@@ -49,26 +85,55 @@ impl Run {
     /// Takes other bytes into the same memory.
     pub(crate) fn set(&mut self, bytes: &[u8]) {
         self.len = bytes.len();
-        self.blocks.clear();
-        self.blocks.extend(bytes.chunks(BLOCK).map(|chunk| {
-            let mut block = [b' '; BLOCK];
+        let mut blocks = bytes.chunks(BLOCK).map(|chunk| {
+            let mut block = [0; BLOCK];
             block[..chunk.len()].copy_from_slice(chunk);
             block
-        }));
+        });
+        self.first = blocks.next().unwrap_or_default();
+        self.rest.clear();
+        self.rest.extend(blocks);
     }
 
     pub(crate) fn len(&self) -> usize {
         self.len
     }
 
+    /// A cell that begins with the run, and where it is.
+    #[inline(always)]
+    pub(crate) fn cell<'a>(&self, out: &'a mut [u8], pos: usize) -> Option<(Cell<'a>, usize)> {
+        if !self.rest.is_empty() {
+            let pos = self.put(out, pos)?;
+            return Some((Cell::at(out, pos)?, pos));
+        }
+        let mut cell = Cell::at(out, pos)?;
+        cell.put(&self.first, self.len);
+        Some((cell, pos))
+    }
+
     #[inline(always)]
     pub(crate) fn put(&self, out: &mut [u8], pos: usize) -> Option<usize> {
-        let mut at = pos;
-        for block in &self.blocks {
-            at = put(out, at, block, BLOCK)?;
+        put(out, pos, &self.first, 0)?;
+        if !self.rest.is_empty() {
+            for (at, block) in (1..).zip(&self.rest) {
+                put(out, pos + at * BLOCK, block, 0)?;
+            }
         }
         Some(pos + self.len)
     }
+}
+
+/// Puts a string of up to a block with its quotes, if nothing in it must be escaped.
+#[inline(always)]
+pub(crate) fn put_short_string(cell: &mut Cell<'_>, tail: &[u8], len: usize) -> Option<()> {
+    if len > BLOCK {
+        return None;
+    }
+    let block = tail.first_chunk::<BLOCK>()?;
+    cell.put(b"\"", 1);
+    cell.put(block, len);
+    cell.put(b"\"", 1);
+    marks(block, len, specials).is_none().then_some(())
 }
 
 /// Copies text as the inside of a JSON string, from the first `len` bytes of `tail`.
@@ -87,7 +152,7 @@ pub(crate) fn put_json(out: &mut [u8], pos: usize, tail: &[u8], len: usize) -> O
     put_searched(out, pos, tail, len, controls, |out, pos, _| put(out, pos, b" ", 1))
 }
 
-/// Copies text block by block; each byte that `search` finds goes through `found` instead.
+/// Copies text block by block; each byte that `search` marks goes through `found` instead.
 #[inline(always)]
 fn put_searched(
     out: &mut [u8],
@@ -140,12 +205,22 @@ fn put_block(
 ) -> Option<(usize, usize)> {
     put(out, pos, block, 0)?;
     let count = (len - at).min(BLOCK);
-    let hits: [u64; WORDS] = std::array::from_fn(|word| search(load(block, word)) & COUNTED[count][word]);
-    if hits.iter().fold(0, |all, word| all | word) == 0 {
-        return Some((pos + count, at + count));
+    match marks(block, count, search) {
+        None => Some((pos + count, at + count)),
+        Some(marks) => {
+            let mark = first(marks);
+            Some((found(out, pos + mark, block[mark])?, at + mark + 1))
+        }
     }
-    let hit = first(hits);
-    Some((found(out, pos + hit, block[hit])?, at + hit + 1))
+}
+
+/// The marks among the first `count` bytes of a block, if there are any.
+#[inline(always)]
+fn marks(block: &[u8; BLOCK], count: usize, search: impl Fn(u64) -> u64) -> Option<[u64; WORDS]> {
+    let counted = &COUNTED[count];
+    let mark = |word: usize| search(load(block, word)) & counted[word];
+    let marks = [mark(0), mark(1), mark(2), mark(3)];
+    if marks[0] | marks[1] | marks[2] | marks[3] == 0 { None } else { Some(marks) }
 }
 
 const WORDS: usize = BLOCK / 8;
@@ -162,8 +237,8 @@ const HIGH: u64 = ONES << 7;
 /// marks only the lowest is sure, since a subtraction borrows from the bytes above it.
 #[inline(always)]
 fn specials(word: u64) -> u64 {
-    let quote = (word ^ ONES * b'"' as u64).wrapping_sub(ONES);
-    let backslash = (word ^ ONES * b'\\' as u64).wrapping_sub(ONES);
+    let quote = (word ^ (ONES * b'"' as u64)).wrapping_sub(ONES);
+    let backslash = (word ^ (ONES * b'\\' as u64)).wrapping_sub(ONES);
     let control = word.wrapping_sub(ONES * 0x20);
     (quote | backslash | control) & !word & HIGH
 }
@@ -174,6 +249,7 @@ fn controls(word: u64) -> u64 {
 }
 
 /// The place of the first marked byte, of which there is one.
+#[cold]
 fn first(hits: [u64; WORDS]) -> usize {
     let word = hits.iter().position(|&word| word != 0).expect("a byte is marked");
     8 * word + hits[word].trailing_zeros() as usize / 8
@@ -218,15 +294,18 @@ const fn escapes() -> [[u8; 8]; 256] {
 
 /// Appends text as the inside of a JSON string.
 pub(crate) fn append_escaped(to: &mut Vec<u8>, text: &[u8]) {
-    let start = to.len();
-    let mut room = text.len() + 2 * BLOCK;
-    loop {
-        to.resize(start + room, 0);
-        if let Some(end) = put_escaped(to, start, text, text.len()) {
-            return to.truncate(end);
-        }
-        room = 6 * text.len() + 2 * BLOCK;
+    let mut rest = text;
+    while let Some(at) = rest.iter().position(|&byte| is_special(byte)) {
+        let escape = &ESCAPES[rest[at] as usize];
+        to.extend_from_slice(&rest[..at]);
+        to.extend_from_slice(&escape[..if escape[2] == 0 { 2 } else { 6 }]);
+        rest = &rest[at + 1..];
     }
+    to.extend_from_slice(rest);
+}
+
+fn is_special(byte: u8) -> bool {
+    byte < 0x20 || byte == b'"' || byte == b'\\'
 }
 
 #[cfg(test)]
@@ -235,11 +314,16 @@ mod tests {
 
     use super::*;
 
+    /// As it is put, which must be as it is appended.
     fn escaped(text: &str) -> String {
-        let mut out = b"\"".to_vec();
-        append_escaped(&mut out, text.as_bytes());
-        out.push(b'"');
-        String::from_utf8(out).unwrap()
+        let mut appended = b"\"".to_vec();
+        append_escaped(&mut appended, text.as_bytes());
+        appended.push(b'"');
+        let mut out = vec![b'"'; 6 * text.len() + 2 * BLOCK];
+        let end = put_escaped(&mut out, 1, text.as_bytes(), text.len()).unwrap();
+        out[end] = b'"';
+        assert_eq!(appended, out[..=end]);
+        String::from_utf8(appended).unwrap()
     }
 
     #[test]

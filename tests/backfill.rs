@@ -40,7 +40,7 @@ fn every_type_as_the_stream_writes_it() {
     let row = |id: u32| {
         format!(
             "INSERT INTO t VALUES ({id}, true, -32768, 9223372036854775807, 1.5, 0.1, 12345678901234567890.10, E'tab\\tü', 'ab',
-             '6f1e2a7c-0000-4000-8000-000000000001', E'{{\"a\" :\\n [1, 1e400]}}', '{{\"n\": 12345678901234567890.5}}', '\\x00ff',
+             '6f1e2a7c-0000-4000-8000-000000000001', E'{{\"a\" :\\n [1, 2.50]}}', '{{\"n\": 12345678901234567890.5}}', '\\x00ff',
              '2024-02-29', '2024-02-29 12:34:56.789', '2024-02-29 12:34:56.000001+02', '23:59:59.5', '1 day 02:03:04',
              '{{1,NULL,3}}', '{{\"a,b\",NULL,\"NULL\",\"q\\\"\"}}', '10.0.0.1/8')"
         )
@@ -49,7 +49,7 @@ fn every_type_as_the_stream_writes_it() {
     world.config("streams: [{ name: t, from: public.t, index: t }]");
     world.catch_up();
     world.sql.run(&row(2));
-    world.sql.run("INSERT INTO t VALUES (3, NULL), (4, NULL, NULL, NULL, 'NaN', '-Infinity', 'NaN')");
+    world.sql.run("INSERT INTO t (id) VALUES (3); INSERT INTO t (id, f4, f8, n) VALUES (4, 'NaN', '-Infinity', 'NaN')");
     world.catch_up();
     let mut documents = world.documents("t");
     let mut first = documents.remove("1").expect("the row that was there");

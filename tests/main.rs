@@ -2,7 +2,7 @@
 //!
 //! A test reads like a story: it makes a world, says something in SQL, runs the engine, and looks at the documents.
 
-mod bad_input;
+
 mod backfill;
 mod harness;
 mod kill;

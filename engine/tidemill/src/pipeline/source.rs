@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use tidemill_change::{ChangeBatch, Cut, Lsn, TableId};
+use tidemill_change::{ChangeBatch, Cut, Lsn};
 use tidemill_decode::{Decoder, Message};
 use tidemill_settle::{Progress, StatusUpdate};
 use tokio::sync::{Notify, mpsc, watch};

@@ -39,14 +39,14 @@ fn field_mapping(arrow: &DataType, extension: Option<&str>) -> Option<Value> {
     Some(match (arrow, extension) {
         // What a JSON column holds is known only row by row.
         (_, Some(EXTENSION_JSON)) => return None,
-        (_, Some(EXTENSION_NUMERIC)) => json!({ "type": "double" }),
+        // What is not finite is a string by policy: it stays in the document and is not searchable as a number.
+        (_, Some(EXTENSION_NUMERIC)) | (DataType::Float64, _) => json!({ "type": "double", "ignore_malformed": true }),
+        (DataType::Float32, _) => json!({ "type": "float", "ignore_malformed": true }),
         (DataType::Boolean, _) => json!({ "type": "boolean" }),
         (DataType::Int16, _) => json!({ "type": "short" }),
         (DataType::Int32, _) => json!({ "type": "integer" }),
         (DataType::Int64 | DataType::UInt32, _) => json!({ "type": "long" }),
-        (DataType::Float32, _) => json!({ "type": "float" }),
-        (DataType::Float64, _) => json!({ "type": "double" }),
-        // An infinite date is a string by policy; it stays in the document and is not searchable as a date.
+        // The same of infinite dates.
         (DataType::Date32 | DataType::Timestamp(..), _) => json!({ "type": "date", "ignore_malformed": true }),
         (DataType::Binary | DataType::BinaryView, _) => json!({ "type": "binary" }),
         (DataType::Utf8 | DataType::Utf8View | DataType::LargeUtf8, _) => {
@@ -70,7 +70,7 @@ mod tests {
             .with_metadata(HashMap::from([(EXTENSION_NAME.to_owned(), EXTENSION_JSON.to_owned())]));
         let schema = Schema::new(vec![Field::new("id", DataType::Int64, true), numeric, attributes]);
         let mapping = propose(&schema, &Origin { stream: "products", system: 7, epoch: 0 });
-        assert_eq!(mapping["properties"], json!({ "id": { "type": "long" }, "price": { "type": "double" } }));
+        assert_eq!(mapping["properties"], json!({ "id": { "type": "long" }, "price": { "type": "double", "ignore_malformed": true } }));
         assert_eq!(mapping["_meta"]["tidemill"]["system"], "7");
     }
 }

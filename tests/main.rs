@@ -7,3 +7,4 @@ mod backfill;
 mod harness;
 mod kill;
 mod stream;
+mod trouble;

@@ -57,6 +57,36 @@ fn a_transaction_larger_than_a_batch_and_smaller_than_a_bucket() {
     world.drop_slot();
 }
 
+/// What a stream could not write down is written down once it can be.
+#[test]
+fn a_dead_letter_that_cannot_be_written_waits_for_resume() {
+    let world = items("letters", 1);
+    std::fs::write(world.dir.path().join("mapping.json"), r#"{ "properties": { "n": { "type": "integer" } } }"#).unwrap();
+    world.sql.run("CREATE TABLE t (id text PRIMARY KEY, n text)");
+    world.config("streams: [{ name: t, from: public.t, index: t, mapping: mapping.json }]");
+    let mut engine = world.start();
+    engine.await_log("streaming");
+    let state = rusqlite::Connection::open(world.dir.path().join("tidemill.db")).unwrap();
+    for bad in ["('no number', 'x')", "(repeat('too long ', 100), '2')"] {
+        state.execute_batch("BEGIN IMMEDIATE").unwrap();
+        let before = engine.log().matches("stream paused").count();
+        world.sql.run(&format!("INSERT INTO t VALUES {bad}, ('good {before}', '1')"));
+        let start = Instant::now();
+        while engine.log().matches("stream paused").count() == before {
+            assert!(start.elapsed() < PATIENCE, "not paused: {}", engine.log());
+            std::thread::yield_now();
+        }
+        state.execute_batch("ROLLBACK").unwrap();
+        assert_eq!(world.tidemill(&["resume", "t"]).code, 0);
+        await_confirmed(&world);
+    }
+    assert_eq!(ids(&world, "t"), ["good 0", "good 1"]);
+    let letters = world.tidemill(&["dead-letters", "list", "--json"]).json();
+    assert_eq!(letters["dead_letters"].as_array().map(Vec::len), Some(2), "{letters}");
+    assert_eq!(engine.stop(), 0);
+    world.drop_slot();
+}
+
 fn toast(story: &str) -> World {
     let world = World::new(story);
     world.sql.run(

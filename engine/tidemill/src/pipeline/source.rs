@@ -231,7 +231,8 @@ impl<'a> Reader<'a> {
         if self.shared.until.is_some_and(|until| self.shared.settled_by_the_running() >= until) {
             return Ok(Some(End::CaughtUp));
         }
-        if self.shared.board.take_again() || self.shared.streams.iter().any(StreamHandle::wants_to_be_taken_up) {
+        let wants = |stream: &StreamHandle| stream.wants_to_be_taken_up(self.generation);
+        if self.shared.board.take_again() || self.shared.streams.iter().any(wants) {
             return Ok(Some(End::Again));
         }
         Ok(None)

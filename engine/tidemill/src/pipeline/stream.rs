@@ -46,6 +46,8 @@ pub enum Standing {
 pub(crate) struct Report {
     pub(crate) settled: Lsn,
     pub(crate) standing: Standing,
+    /// It dropped a part of what it got in this generation or in one before: that has to come once more.
+    pub(crate) failed: Option<u32>,
     /// The tables whose rows were all read and have settled, and the generation in which they were.
     pub(crate) read: (u32, HashSet<TableId>),
 }
@@ -97,8 +99,14 @@ impl StreamHandle {
         self.jobs.capacity() > 0
     }
 
-    pub(crate) fn wants_to_be_taken_up(&self) -> bool {
-        !self.attached && !self.is_paused() && self.has_room()
+    /// It dropped a part of what it got in this generation.
+    pub(crate) fn has_failed(&self, generation: u32) -> bool {
+        self.report.borrow().failed.is_some_and(|failed| failed >= generation)
+    }
+
+    pub(crate) fn wants_to_be_taken_up(&self, generation: u32) -> bool {
+        let waits = !self.attached && self.has_room();
+        !self.is_paused() && (waits || self.has_failed(generation))
     }
 }
 
@@ -163,6 +171,8 @@ pub(crate) struct StreamTask {
     groups: HashMap<GroupId, Group>,
     next_group: u64,
     in_flight: FuturesUnordered<Sending>,
+    /// Letters that could not be written: they wait for `resume`, and their documents with them.
+    unwritten: Vec<(ItemRef, tidemill_settle::SinkError)>,
     reading: HashMap<TableId, Reading>,
     /// Why it is paused, where the machine does not know: a plugin, or an operator.
     halted: Option<String>,
@@ -174,7 +184,8 @@ pub(crate) struct StreamTask {
 
 impl StreamTask {
     pub(crate) fn new(parts: Parts) -> (StreamTask, watch::Receiver<Report>) {
-        let report = Report { settled: parts.settled, standing: Standing::Running, read: (0, HashSet::new()) };
+        let report =
+            Report { settled: parts.settled, standing: Standing::Running, failed: None, read: (0, HashSet::new()) };
         let (report, receiver) = watch::channel(report);
         let task = StreamTask {
             delivery: Delivery::new(parts.limits, parts.seed),
@@ -185,6 +196,7 @@ impl StreamTask {
             groups: HashMap::new(),
             next_group: 0,
             in_flight: FuturesUnordered::new(),
+            unwritten: Vec::new(),
             reading: HashMap::new(),
             halted: None,
             last_error: None,
@@ -298,6 +310,17 @@ impl StreamTask {
         self.halted.get_or_insert(reason);
     }
 
+    /// The same where a part of what came is dropped: nothing more of this generation is taken, so that all of it comes
+    /// once more after `resume`.
+    fn fail(&mut self, reason: String) {
+        self.failed = Some(self.generation);
+        self.halt(reason);
+    }
+
+    fn has_failed(&self) -> bool {
+        self.failed.is_some_and(|failed| self.generation <= failed)
+    }
+
     /// Takes in a job's outcome: its parts are expected, then offered.
     async fn take(&mut self, made: Made) {
         if made.generation > self.generation {
@@ -307,26 +330,25 @@ impl StreamTask {
             self.open = None;
             self.reading.clear();
         }
-        if made.generation < self.generation || self.failed.is_some_and(|failed| made.generation <= failed) {
+        if made.generation < self.generation || self.has_failed() {
             return;
         }
         let encoded = match made.encoded {
             Ok(encoded) => encoded,
-            Err(reason) => {
-                self.failed = Some(made.generation);
-                return self.halt(reason);
-            }
+            Err(reason) => return self.fail(reason),
         };
         let part_of = match self.begin(made.ticket, &encoded) {
             Ok(part_of) => part_of,
-            Err(error) => return self.halt(error),
+            Err(error) => return self.fail(error),
         };
         self.parts.observed.encoded(&encoded);
         self.offer(encoded, part_of, made.batches).await;
-        if let Some(truncate) = made.truncate {
+        if let Some(truncate) = made.truncate.filter(|_| !self.has_failed()) {
             self.empty(&truncate, part_of).await;
         }
-        self.end(made.ticket, part_of);
+        if !self.has_failed() {
+            self.end(made.ticket, part_of);
+        }
     }
 
     /// Opens the span where it is new, and expects the parts.
@@ -355,7 +377,7 @@ impl StreamTask {
             (Ticket::Span { to: Some(to), .. }, PartOf::Span(span)) => {
                 self.open = None;
                 if let Err(error) = self.ledger.close(span, to) {
-                    self.halt(error.to_string());
+                    self.fail(error.to_string());
                 }
             }
             (Ticket::Backfill { last: true, .. }, PartOf::Backfill(table)) => {
@@ -372,7 +394,7 @@ impl StreamTask {
             let rejected = encoded.rejected.len() as u32;
             match self.parts.letters.rejected(&encoded, &batches).await {
                 Ok(()) => self.settled(part_of, rejected),
-                Err(error) => return self.halt(error),
+                Err(error) => return self.fail(error),
             }
         }
         if let Some(reason) = self.parts.letters.too_many_rejects(&encoded) {
@@ -397,7 +419,7 @@ impl StreamTask {
         self.next_group += 1;
         self.groups.insert(id, Group { encoded, part_of, committed_us, batches });
         if let Err(error) = self.delivery.offer(self.parts.clock.now(), id, items) {
-            self.halt(error.to_string());
+            self.fail(error.to_string());
         }
     }
 
@@ -406,7 +428,7 @@ impl StreamTask {
         match part_of {
             PartOf::Span(span) => {
                 if let Err(error) = self.ledger.settle(span, parts) {
-                    self.halt(error.to_string());
+                    self.fail(error.to_string());
                 }
             }
             PartOf::Backfill(table) => {
@@ -426,7 +448,7 @@ impl StreamTask {
             && let Err(error) = self.delete_all(&index, version, Which::Older, PartOf::Backfill(table)).await
         {
             self.reading.clear();
-            return self.halt(format!("index `{index}` could not be searched for documents without a row: {error}"));
+            return self.fail(format!("index `{index}` could not be searched for documents without a row: {error}"));
         }
         self.reading.remove(&table);
         let generation = self.generation;
@@ -441,7 +463,10 @@ impl StreamTask {
 
     /// Does what the machine said, until it says no more.
     async fn carry_out(&mut self) {
-        let mut letters = Vec::new();
+        let mut letters = match self.halted {
+            None => std::mem::take(&mut self.unwritten),
+            Some(_) => Vec::new(),
+        };
         loop {
             while let Some(command) = self.delivery.next_command() {
                 match command {
@@ -551,18 +576,18 @@ impl StreamTask {
     }
 
     async fn write_letters(&mut self, letters: Vec<(ItemRef, tidemill_settle::SinkError)>) {
-        let refs: Vec<ItemRef> = letters.iter().map(|(item, _)| *item).collect();
-        let letters = letters.into_iter().filter_map(|(item, error)| {
+        let written = letters.iter().filter_map(|(item, error)| {
             let group = self.groups.get(&item.group)?;
             let action = &group.encoded.actions[item.index as usize];
-            Some(self.parts.letters.of_action(&group.encoded, action, &group.batches, &error))
+            Some(self.parts.letters.of_action(&group.encoded, action, &group.batches, error))
         });
-        let letters: Vec<_> = letters.collect();
-        if let Err(error) = self.parts.letters.store(letters).await {
+        let written: Vec<_> = written.collect();
+        if let Err(error) = self.parts.letters.store(written).await {
+            self.unwritten.extend(letters);
             return self.halt(error);
         }
         let now = self.parts.clock.now();
-        for item in refs {
+        for (item, _) in letters {
             self.delivery.dead_lettered(now, item);
         }
         if let Some(reason) = self.parts.letters.full().await {
@@ -579,8 +604,7 @@ impl StreamTask {
             let Some(index) = self.parts.own_index.get(table).cloned() else { continue };
             self.until_idle().await;
             if let Err(error) = self.delete_all(&index, version, Which::All, part_of).await {
-                self.failed = Some(self.generation);
-                return self.halt(format!("TRUNCATE could not be carried out on index `{index}`: {error}"));
+                return self.fail(format!("TRUNCATE could not be carried out on index `{index}`: {error}"));
             }
         }
     }
@@ -603,7 +627,7 @@ impl StreamTask {
             match part_of {
                 PartOf::Span(span) => {
                     if let Err(error) = self.ledger.expect(span, parts) {
-                        self.halt(error.to_string());
+                        self.fail(error.to_string());
                     }
                 }
                 PartOf::Backfill(table) => {
@@ -638,7 +662,7 @@ impl StreamTask {
 
     /// Lets the others know how it stands.
     fn tell(&mut self) {
-        let settled = self.ledger.settled();
+        let (settled, failed) = (self.ledger.settled(), self.failed);
         let status = self.delivery.status();
         let standing = if let Some(reason) = &self.halted {
             Standing::Paused(reason.clone())
@@ -651,9 +675,8 @@ impl StreamTask {
         };
         self.parts.observed.standing(&standing, !self.reading.is_empty(), &status);
         let changed = self.report.send_if_modified(|report| {
-            let changed = report.settled != settled || report.standing != standing;
-            report.settled = settled;
-            report.standing = standing;
+            let changed = report.settled != settled || report.standing != standing || report.failed != failed;
+            (report.settled, report.standing, report.failed) = (settled, standing, failed);
             changed
         });
         if changed {
@@ -712,9 +735,12 @@ fn deletes(ids: &[ScrolledId], version: Version) -> Encoded {
     Encoded { body: body.freeze(), actions, rejected: Vec::new(), counts: tidemill_encode::Counts::default() }
 }
 
-/// Waits until a stream is paused.
-pub(crate) async fn paused(mut report: watch::Receiver<Report>) {
-    let paused = report.wait_for(|report| matches!(report.standing, Standing::Paused(_))).await;
+/// Waits until a stream is paused, or was: it then dropped something of this generation.
+pub(crate) async fn paused(mut report: watch::Receiver<Report>, generation: u32) {
+    let is_paused = |report: &Report| {
+        matches!(report.standing, Standing::Paused(_)) || report.failed.is_some_and(|failed| failed >= generation)
+    };
+    let paused = report.wait_for(is_paused).await;
     if paused.is_err() {
         // Its task has ended; whoever waits learns it elsewhere.
         std::future::pending().await

@@ -87,6 +87,42 @@ fn a_dead_letter_that_cannot_be_written_waits_for_resume() {
     world.drop_slot();
 }
 
+#[test]
+fn a_truncate_goes_on_after_a_refusal_and_a_resume() {
+    let world = items("truncate_refused", 3);
+    let faults = Faults::before(world.index.address());
+    world.config_with(&format!("url: {}", world.url()), &format!("url: {}", faults.url), ITEMS);
+    let mut engine = world.start();
+    engine.await_log("streaming");
+    faults.answer("_bulk", 401);
+    world.sql.run("TRUNCATE items; INSERT INTO items VALUES (9, 'after')");
+    engine.await_log("the stream waits");
+    faults.pass();
+    assert_eq!(world.tidemill(&["resume", "items"]).code, 0);
+    world.await_documents("items", |documents| documents.keys().eq(["9"]));
+    // Commands are still heard.
+    assert_eq!(world.tidemill(&["pause", "items"]).code, 0);
+    assert_eq!(world.tidemill(&["resume", "items"]).code, 0);
+    assert_eq!(engine.stop(), 0);
+    world.drop_slot();
+}
+
+#[test]
+fn a_truncate_waits_for_a_sink_that_is_not_available() {
+    let world = items("truncate_away", 3);
+    let faults = Faults::before(world.index.address());
+    world.config_with(&format!("url: {}", world.url()), &format!("url: {}", faults.url), ITEMS);
+    let mut engine = world.start();
+    engine.await_log("streaming");
+    faults.answer("_refresh", 503);
+    world.sql.run("TRUNCATE items; INSERT INTO items VALUES (9, 'after')");
+    faults.await_hits(2);
+    faults.pass();
+    world.await_documents("items", |documents| documents.keys().eq(["9"]));
+    assert_eq!(engine.stop(), 0);
+    world.drop_slot();
+}
+
 fn toast(story: &str) -> World {
     let world = World::new(story);
     world.sql.run(

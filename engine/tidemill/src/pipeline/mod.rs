@@ -397,8 +397,8 @@ fn spawn(
         .spawn(move || worker.run(jobs_out, made))
         .map_err(|error| Error::failed(format!("stream `{}` got no thread", stream.name)).with_cause(error))?;
     let from = parts.settled;
-    let (task, report) = StreamTask::new(parts);
-    tasks.spawn(task.run(made_out, wishes_out));
+    let (task, report) = StreamTask::new(parts, wishes_out);
+    tasks.spawn(task.run(made_out));
     let tables = stream.tables.iter().map(|table| table.relation.id).collect();
     Ok(StreamHandle { name: stream.name.clone(), jobs, wishes, report, tables, attached: true, from })
 }

@@ -127,6 +127,13 @@ enum PartOf {
     Backfill(TableId),
 }
 
+/// How often the sink was asked in vain, and how long to wait before it is asked again.
+#[derive(Debug)]
+struct Patience {
+    backoff: Backoff,
+    failures: u32,
+}
+
 /// Rows of a table that were there before, on their way.
 #[derive(Clone, Copy, Debug)]
 struct Reading {
@@ -171,6 +178,10 @@ pub(crate) struct StreamTask {
     groups: HashMap<GroupId, Group>,
     next_group: u64,
     in_flight: FuturesUnordered<Sending>,
+    /// What operators ask: heard wherever something is waited for.
+    wishes: mpsc::Receiver<Wish>,
+    /// What is waited for outside of the delivery: the sink's word about an index.
+    waits: Option<String>,
     /// Letters that could not be written: they wait for `resume`, and their documents with them.
     unwritten: Vec<(ItemRef, tidemill_settle::SinkError)>,
     reading: HashMap<TableId, Reading>,
@@ -183,7 +194,7 @@ pub(crate) struct StreamTask {
 }
 
 impl StreamTask {
-    pub(crate) fn new(parts: Parts) -> (StreamTask, watch::Receiver<Report>) {
+    pub(crate) fn new(parts: Parts, wishes: mpsc::Receiver<Wish>) -> (StreamTask, watch::Receiver<Report>) {
         let report =
             Report { settled: parts.settled, standing: Standing::Running, failed: None, read: (0, HashSet::new()) };
         let (report, receiver) = watch::channel(report);
@@ -196,6 +207,8 @@ impl StreamTask {
             groups: HashMap::new(),
             next_group: 0,
             in_flight: FuturesUnordered::new(),
+            wishes,
+            waits: None,
             unwritten: Vec::new(),
             reading: HashMap::new(),
             halted: None,
@@ -208,11 +221,11 @@ impl StreamTask {
     }
 
     /// Runs until no more work comes and all of it has settled, or until it is dropped.
-    pub(crate) async fn run(mut self, mut made: mpsc::Receiver<Made>, mut wishes: mpsc::Receiver<Wish>) {
+    pub(crate) async fn run(mut self, mut made: mpsc::Receiver<Made>) {
         if let Some(reason) = self.parts.paused.take() {
             self.halt(reason);
         }
-        self.prepare(&mut wishes).await;
+        self.prepare().await;
         let mut open = true;
         while open || !self.delivery.is_idle() {
             self.carry_out().await;
@@ -222,7 +235,7 @@ impl StreamTask {
             let wake = self.wake();
             tokio::select! {
                 biased;
-                Some(wish) = wishes.recv() => self.wish(&wish),
+                Some(wish) = self.wishes.recv() => self.wish(&wish),
                 Some((request, answer)) = self.in_flight.next() => self.answered(request, answer),
                 work = made.recv(), if wants => match work {
                     Some(work) => self.take(work).await,
@@ -235,43 +248,46 @@ impl StreamTask {
     }
 
     /// Makes the indices that are missing. A sink that is not there is waited for; one that refuses pauses the stream.
-    async fn prepare(&mut self, wishes: &mut mpsc::Receiver<Wish>) {
-        let mut backoff = Backoff::new(self.parts.limits.retry_delay_min, self.parts.limits.retry_delay_max, self.parts.seed);
-        let mut failures = 0;
+    async fn prepare(&mut self) {
+        let mut patience = self.patience();
         loop {
             self.tell();
-            let prepared = match &self.halted {
-                Some(_) => None,
-                None => Some(self.parts.preparation.carry_out(&self.parts.sink).await),
-            };
-            let mut wait = None;
-            match prepared {
-                None => {}
-                Some(Ok(sweepable)) => {
-                    self.sweepable = sweepable;
-                    self.last_error = None;
-                    self.report.send_modify(|report| report.standing = Standing::Running);
-                    return;
-                }
-                Some(Err(error)) if error.is_transient() => {
-                    failures += 1;
-                    let delay = backoff.delay(failures);
-                    tracing::warn!(stream = self.parts.name, %error, "the sink is waited for");
-                    self.report.send_modify(|report| report.standing = Standing::Waiting(error.to_string()));
-                    self.parts.moved.notify_one();
-                    wait = Some(delay);
-                }
-                Some(Err(error)) => {
-                    self.halt(error.to_string());
-                    continue;
-                }
-            }
-            tokio::select! {
-                wish = wishes.recv() => match wish {
+            if self.halted.is_some() {
+                match self.wishes.recv().await {
                     Some(wish) => self.wish(&wish),
                     None => return,
-                },
-                () = tokio::time::sleep(wait.unwrap_or_default()), if wait.is_some() => {}
+                }
+                continue;
+            }
+            match self.parts.preparation.carry_out(&self.parts.sink).await {
+                Ok(sweepable) => {
+                    self.sweepable = sweepable;
+                    self.last_error = None;
+                    self.waits = None;
+                    return self.tell();
+                }
+                Err(error) if error.is_transient() => self.wait_for_sink(&error, &mut patience).await,
+                Err(error) => self.halt(error.to_string()),
+            }
+        }
+    }
+
+    fn patience(&self) -> Patience {
+        let limits = &self.parts.limits;
+        Patience { backoff: Backoff::new(limits.retry_delay_min, limits.retry_delay_max, self.parts.seed), failures: 0 }
+    }
+
+    /// Lets some time pass, the more the oftener, and says that the sink is waited for.
+    async fn wait_for_sink(&mut self, error: &(dyn std::fmt::Display + Sync), patience: &mut Patience) {
+        patience.failures += 1;
+        let until = tokio::time::Instant::now() + patience.backoff.delay(patience.failures);
+        tracing::warn!(stream = self.parts.name, %error, "the sink is waited for");
+        self.waits = Some(error.to_string());
+        loop {
+            self.tell();
+            tokio::select! {
+                Some(wish) = self.wishes.recv() => self.wish(&wish),
+                () = tokio::time::sleep_until(until) => return,
             }
         }
     }
@@ -445,7 +461,7 @@ impl StreamTask {
         let Some((&table, &Reading { at, .. })) = done else { return };
         if let Some(version) = Version::new(self.parts.epoch, at, 0)
             && let Some(index) = self.parts.own_index.get(&table).filter(|index| self.sweepable.contains(*index)).cloned()
-            && let Err(error) = self.delete_all(&index, version, Which::Older, PartOf::Backfill(table)).await
+            && let Err(error) = self.delete_patiently(&index, version, Which::Older, PartOf::Backfill(table)).await
         {
             self.reading.clear();
             return self.fail(format!("index `{index}` could not be searched for documents without a row: {error}"));
@@ -603,8 +619,29 @@ impl StreamTask {
         for table in &truncate.tables {
             let Some(index) = self.parts.own_index.get(table).cloned() else { continue };
             self.until_idle().await;
-            if let Err(error) = self.delete_all(&index, version, Which::All, part_of).await {
+            if let Err(error) = self.delete_patiently(&index, version, Which::All, part_of).await {
                 return self.fail(format!("TRUNCATE could not be carried out on index `{index}`: {error}"));
+            }
+        }
+    }
+
+    /// As [`StreamTask::delete_all`], again from the beginning for as long as the sink is away: what is gone is not found
+    /// a second time.
+    async fn delete_patiently(
+        &mut self,
+        index: &str,
+        version: Version,
+        which: Which,
+        part_of: PartOf,
+    ) -> Result<(), SinkError> {
+        let mut patience = self.patience();
+        loop {
+            match self.delete_all(index, version, which, part_of).await {
+                Err(error) if error.is_transient() => self.wait_for_sink(&error, &mut patience).await,
+                done => {
+                    self.waits = None;
+                    return done;
+                }
             }
         }
     }
@@ -654,6 +691,7 @@ impl StreamTask {
             }
             let wake = self.wake();
             tokio::select! {
+                Some(wish) = self.wishes.recv() => self.wish(&wish),
                 Some((request, answer)) = self.in_flight.next() => self.answered(request, answer),
                 () = tokio::time::sleep_until(wake) => self.delivery.tick(self.parts.clock.now()),
             }
@@ -670,6 +708,8 @@ impl StreamTask {
             Standing::Paused(pause.to_string())
         } else if status.sink_full || status.failing {
             Standing::Waiting(self.last_error.clone().unwrap_or_else(|| "the sink does not answer".to_owned()))
+        } else if let Some(error) = &self.waits {
+            Standing::Waiting(error.clone())
         } else {
             Standing::Running
         };

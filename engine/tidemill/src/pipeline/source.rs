@@ -29,6 +29,9 @@ const DETACH_AFTER: Duration = Duration::from_secs(10);
 /// The server has this long to take our last word.
 const FINISH_PATIENCE: Duration = Duration::from_secs(5);
 
+#[cfg(test)]
+mod tests;
+
 /// Why the source stopped reading.
 #[derive(Debug)]
 pub(super) enum End {
@@ -323,12 +326,17 @@ pub(super) struct Shareable {
     pub(super) truncate: Option<tidemill_change::Truncate>,
     pub(super) from: Lsn,
     pub(super) to: Option<Lsn>,
+    /// The last transaction that it has something of.
+    last_commit: Lsn,
 }
 
 impl From<Cut> for Shareable {
     fn from(cut: Cut) -> Shareable {
         let Cut { batches, truncate, from, to } = cut;
-        Shareable { batches: batches.into_iter().map(Arc::new).collect(), truncate, from, to }
+        let commits = batches.iter().filter_map(|batch| batch.commits.last());
+        let commits = commits.chain(truncate.as_ref().map(|truncate| &truncate.commit));
+        let last_commit = commits.map(|commit| commit.lsn).max().unwrap_or_default();
+        Shareable { batches: batches.into_iter().map(Arc::new).collect(), truncate, from, to, last_commit }
     }
 }
 
@@ -354,8 +362,15 @@ impl Shared {
 
 impl StreamHandle {
     /// What of a cut is this stream's. Every cut moves a stream's span on, even one with nothing for it.
+    ///
+    /// What a stream has settled it gets whole or not at all. The beginning of a large transaction without its end, and
+    /// without what came after, would bring documents back that were deleted since.
     fn job(&self, cut: &Shareable, generation: u32) -> Option<Job> {
-        if cut.to.is_some_and(|to| to <= self.from) {
+        let is_settled = match cut.to {
+            Some(to) => to <= self.from,
+            None => cut.last_commit < self.from,
+        };
+        if is_settled {
             return None;
         }
         let batches: Vec<_> = cut.batches.iter().filter(|batch| self.wants(batch.relation.id)).cloned().collect();

@@ -30,6 +30,9 @@ use super::observe::Observed;
 use super::worker::{Job, Made, Ticket};
 use crate::deliver::{Answer, Preparation, ScrolledId, Sink, SinkError};
 
+#[cfg(test)]
+mod tests;
+
 /// How a stream stands, for the source, for `status` and for `/readyz`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Standing {
@@ -124,7 +127,8 @@ struct Group {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum PartOf {
     Span(SpanId),
-    Backfill(TableId),
+    /// Of the reading that began in this generation: what is left of an earlier one counts for nothing.
+    Backfill { table: TableId, generation: u32 },
 }
 
 /// How often the sink was asked in vain, and how long to wait before it is asked again.
@@ -383,7 +387,7 @@ impl StreamTask {
             Ticket::Backfill { table, at, .. } => {
                 let reading = self.reading.entry(table).or_insert(Reading { outstanding: 0, at, read: false });
                 reading.outstanding += u64::from(parts);
-                Ok(PartOf::Backfill(table))
+                Ok(PartOf::Backfill { table, generation: self.generation })
             }
         }
     }
@@ -396,7 +400,7 @@ impl StreamTask {
                     self.fail(error.to_string());
                 }
             }
-            (Ticket::Backfill { last: true, .. }, PartOf::Backfill(table)) => {
+            (Ticket::Backfill { last: true, .. }, PartOf::Backfill { table, .. }) => {
                 if let Some(reading) = self.reading.get_mut(&table) {
                     reading.read = true;
                 }
@@ -421,7 +425,7 @@ impl StreamTask {
         }
         let items: Vec<Item> = encoded.actions.iter().map(item).collect();
         let committed_us = match part_of {
-            PartOf::Backfill(_) => Vec::new(),
+            PartOf::Backfill { .. } => Vec::new(),
             PartOf::Span(_) => encoded
                 .actions
                 .iter()
@@ -447,8 +451,8 @@ impl StreamTask {
                     self.fail(error.to_string());
                 }
             }
-            PartOf::Backfill(table) => {
-                if let Some(reading) = self.reading.get_mut(&table) {
+            PartOf::Backfill { table, generation } => {
+                if let Some(reading) = self.reading.get_mut(&table).filter(|_| generation == self.generation) {
                     reading.outstanding = reading.outstanding.saturating_sub(u64::from(parts));
                 }
             }
@@ -459,9 +463,10 @@ impl StreamTask {
     async fn finish_reading(&mut self) {
         let done = self.reading.iter().find(|(_, reading)| reading.read && reading.outstanding == 0);
         let Some((&table, &Reading { at, .. })) = done else { return };
+        let part_of = PartOf::Backfill { table, generation: self.generation };
         if let Some(version) = Version::new(self.parts.epoch, at, 0)
             && let Some(index) = self.parts.own_index.get(&table).filter(|index| self.sweepable.contains(*index)).cloned()
-            && let Err(error) = self.delete_patiently(&index, version, Which::Older, PartOf::Backfill(table)).await
+            && let Err(error) = self.delete_patiently(&index, version, Which::Older, part_of).await
         {
             self.reading.clear();
             return self.fail(format!("index `{index}` could not be searched for documents without a row: {error}"));
@@ -667,7 +672,7 @@ impl StreamTask {
                         self.fail(error.to_string());
                     }
                 }
-                PartOf::Backfill(table) => {
+                PartOf::Backfill { table, .. } => {
                     if let Some(reading) = self.reading.get_mut(&table) {
                         reading.outstanding += u64::from(parts);
                     }

@@ -13,7 +13,7 @@ const TABLE: TableId = TableId(7);
 /// What a stream's handle hangs on.
 struct Held {
     handle: StreamHandle,
-    report: watch::Sender<Report>,
+    _report: watch::Sender<Report>,
     _jobs: mpsc::Receiver<Job>,
     _wishes: mpsc::Receiver<Wish>,
 }
@@ -25,7 +25,7 @@ fn stream(settled: u64) -> Held {
     let (sender, report) = watch::channel(report);
     let tables = [TABLE].into();
     let handle = StreamHandle { name: "s".into(), jobs, wishes, report, tables, attached: true, from: Lsn(settled) };
-    Held { handle, report: sender, _jobs: jobs_out, _wishes: wishes_out }
+    Held { handle, _report: sender, _jobs: jobs_out, _wishes: wishes_out }
 }
 
 /// A row of a transaction that commits at this LSN.

@@ -461,15 +461,22 @@ impl StreamTask {
 
     /// Tells of tables that were read to their end and have settled, after what no row belongs to was removed.
     async fn finish_reading(&mut self) {
-        let done = self.reading.iter().find(|(_, reading)| reading.read && reading.outstanding == 0);
-        let Some((&table, &Reading { at, .. })) = done else { return };
+        let is_done = |(_, reading): &(&TableId, &Reading)| reading.read && reading.outstanding == 0;
+        while let Some((&table, &Reading { at, .. })) = self.reading.iter().find(is_done) {
+            if let Err(reason) = self.finish_table(table, at).await {
+                self.reading.clear();
+                self.fail(reason);
+            }
+        }
+    }
+
+    async fn finish_table(&mut self, table: TableId, at: Lsn) -> Result<(), String> {
         let part_of = PartOf::Backfill { table, generation: self.generation };
         if let Some(version) = Version::new(self.parts.epoch, at, 0)
             && let Some(index) = self.parts.own_index.get(&table).filter(|index| self.sweepable.contains(*index)).cloned()
             && let Err(error) = self.delete_patiently(&index, version, Which::Older, part_of).await
         {
-            self.reading.clear();
-            return self.fail(format!("index `{index}` could not be searched for documents without a row: {error}"));
+            return Err(format!("index `{index}` could not be searched for documents without a row: {error}"));
         }
         self.reading.remove(&table);
         let generation = self.generation;
@@ -480,6 +487,7 @@ impl StreamTask {
             report.read.1.insert(table);
         });
         self.parts.moved.notify_one();
+        Ok(())
     }
 
     /// Does what the machine said, until it says no more.

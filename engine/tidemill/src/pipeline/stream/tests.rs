@@ -91,3 +91,14 @@ async fn a_table_is_read_once_its_last_reading_has_settled() {
     told.taken(1, 2).await;
     assert_eq!(told.report.borrow().read, (2, [TABLE].into()));
 }
+
+/// One answer can settle several tables, and after it nothing else may come for long.
+#[tokio::test]
+async fn all_tables_that_were_read_are_told_of() {
+    let mut told = task();
+    for table in [TABLE, TableId(8)] {
+        told.take(made(1, Ticket::Backfill { table, at: Lsn(100), last: true }, &[])).await;
+    }
+    told.task.finish_reading().await;
+    assert_eq!(told.report.borrow().read, (1, [TABLE, TableId(8)].into()));
+}

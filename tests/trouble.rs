@@ -123,6 +123,35 @@ fn a_truncate_waits_for_a_sink_that_is_not_available() {
     world.drop_slot();
 }
 
+/// Truncate goes with delete: what a stream does not take in, no backfill does either.
+#[test]
+fn without_delete_documents_stay() {
+    let world = items("stay", 3);
+    world.config("streams: [{ name: items, from: public.items, index: items, actions: [insert, update] }]");
+    world.catch_up();
+    world.sql.run("DELETE FROM items WHERE id = 1; TRUNCATE items; INSERT INTO items VALUES (4, 'new')");
+    world.catch_up();
+    assert_eq!(ids(&world, "items"), ["1", "2", "3", "4"]);
+    assert_eq!(world.tidemill(&["backfill", "items"]).code, 0);
+    world.catch_up();
+    assert_eq!(ids(&world, "items"), ["1", "2", "3", "4"]);
+    world.drop_slot();
+}
+
+/// Without `insert` no backfilled row is taken in, so that none is missing either.
+#[test]
+fn without_insert_a_backfill_removes_nothing() {
+    let world = items("no_insert", 3);
+    world.config("streams: [{ name: items, from: public.items, index: items, actions: [update, delete] }]");
+    world.catch_up();
+    world.sql.run("UPDATE items SET name = 'second' WHERE id = 2");
+    world.catch_up();
+    assert_eq!(world.tidemill(&["backfill", "items"]).code, 0);
+    world.catch_up();
+    assert_eq!(ids(&world, "items"), ["2"]);
+    world.drop_slot();
+}
+
 fn toast(story: &str) -> World {
     let world = World::new(story);
     world.sql.run(

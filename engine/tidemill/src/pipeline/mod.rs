@@ -230,6 +230,7 @@ impl Engine {
                 moved: Arc::clone(&moved),
                 seed: place as u64,
                 own_index: own_indices(stream),
+                sweeps: config.actions.insert,
                 preparation: deliver::Preparation::of(stream, started.system, started.epoch)?,
                 paused: started.paused[place].clone(),
             };
@@ -403,8 +404,12 @@ fn spawn(
     Ok(StreamHandle { name: stream.name.clone(), jobs, wishes, report, tables, attached: true, from })
 }
 
-/// The index of each table that has one to itself: what a TRUNCATE may empty.
+/// The index of each table that has one to itself: what a TRUNCATE may empty. Truncate goes with delete: without it
+/// documents stay when their rows go.
 fn own_indices(stream: &StreamPlan) -> HashMap<TableId, String> {
+    if !stream.config.actions.delete {
+        return HashMap::new();
+    }
     let own = stream.indices.iter().filter(|index| index.tables.len() == 1);
     own.map(|index| (index.tables[0].relation.id, index.name.clone())).collect()
 }

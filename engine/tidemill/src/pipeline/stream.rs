@@ -166,6 +166,8 @@ pub(crate) struct Parts {
     pub(crate) seed: u64,
     /// The index of each table that a TRUNCATE can empty; a table whose documents cannot be told from another's is missing.
     pub(crate) own_index: HashMap<TableId, String>,
+    /// A backfill takes in all rows, so that a document without one is no longer right.
+    pub(crate) sweeps: bool,
     pub(crate) preparation: Preparation,
     /// Why it was paused when the engine last ran.
     pub(crate) paused: Option<String>,
@@ -472,7 +474,8 @@ impl StreamTask {
 
     async fn finish_table(&mut self, table: TableId, at: Lsn) -> Result<(), String> {
         let part_of = PartOf::Backfill { table, generation: self.generation };
-        if let Some(version) = Version::new(self.parts.epoch, at, 0)
+        if self.parts.sweeps
+            && let Some(version) = Version::new(self.parts.epoch, at, 0)
             && let Some(index) = self.parts.own_index.get(&table).filter(|index| self.sweepable.contains(*index)).cloned()
             && let Err(error) = self.delete_patiently(&index, version, Which::Older, part_of).await
         {

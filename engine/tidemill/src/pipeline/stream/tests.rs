@@ -42,6 +42,7 @@ fn task() -> Told {
         moved: Arc::new(Notify::new()),
         seed: 0,
         own_index: HashMap::new(),
+        sweeps: true,
         preparation: Preparation::default(),
         paused: None,
     };

@@ -152,6 +152,25 @@ fn without_insert_a_backfill_removes_nothing() {
     world.drop_slot();
 }
 
+#[test]
+fn a_truncate_of_one_table_of_an_index() {
+    let world = World::new("shared");
+    world.sql.run(
+        "CREATE TABLE a (id int PRIMARY KEY); CREATE TABLE a_b (id int PRIMARY KEY);
+         INSERT INTO a VALUES (1), (2); INSERT INTO a_b VALUES (1), (3)",
+    );
+    world.config("streams: [{ name: all, from: [public.a, public.a_b], index: all, id: \"{table}-{id}\" }]");
+    world.catch_up();
+    assert_eq!(ids(&world, "all"), ["a-1", "a-2", "a_b-1", "a_b-3"]);
+    world.sql.run("TRUNCATE a; INSERT INTO a VALUES (7)");
+    world.catch_up();
+    assert_eq!(ids(&world, "all"), ["a-7", "a_b-1", "a_b-3"]);
+
+    world.config("streams: [{ name: all, from: [public.a, public.a_b], index: all, id: \"{id}-{table}\" }]");
+    world.tidemill(&["check"]).refused(1, &["TRUNCATE", "{table}"]);
+    world.drop_slot();
+}
+
 fn toast(story: &str) -> World {
     let world = World::new(story);
     world.sql.run(

@@ -41,7 +41,7 @@ use self::letters::Letters;
 use self::observe::Observed;
 use self::source::{Caps, End, Reader, Shared};
 use self::start::Started;
-use self::stream::{Parts, StreamHandle, StreamTask};
+use self::stream::{Documents, Parts, StreamHandle, StreamTask};
 use self::worker::Worker;
 use crate::config::Config;
 use crate::control;
@@ -49,7 +49,7 @@ use crate::deliver::{self, Sink};
 use crate::error::{Error, Result};
 use crate::http;
 use crate::metrics::Metrics;
-use crate::plan::{Findings, Plan, Plugins, StreamPlan};
+use crate::plan::{Findings, IndexPlan, Plan, Plugins, StreamPlan};
 use crate::source::{Connector, Session};
 use crate::state::{BackfillState, State};
 
@@ -229,7 +229,7 @@ impl Engine {
                 clock,
                 moved: Arc::clone(&moved),
                 seed: place as u64,
-                own_index: own_indices(stream),
+                documents: documents(stream),
                 sweeps: config.actions.insert,
                 preparation: deliver::Preparation::of(stream, started.system, started.epoch)?,
                 paused: started.paused[place].clone(),
@@ -404,14 +404,18 @@ fn spawn(
     Ok(StreamHandle { name: stream.name.clone(), jobs, wishes, report, tables, attached: true, from })
 }
 
-/// The index of each table that has one to itself: what a TRUNCATE may empty. Truncate goes with delete: without it
-/// documents stay when their rows go.
-fn own_indices(stream: &StreamPlan) -> HashMap<TableId, String> {
+/// The documents of each table: what a TRUNCATE removes. Truncate goes with delete: without it documents stay when their
+/// rows go.
+fn documents(stream: &StreamPlan) -> HashMap<TableId, Documents> {
     if !stream.config.actions.delete {
         return HashMap::new();
     }
-    let own = stream.indices.iter().filter(|index| index.tables.len() == 1);
-    own.map(|index| (index.tables[0].relation.id, index.name.clone())).collect()
+    let of_index = |index: &IndexPlan| {
+        let tables = index.tables.iter().zip(&index.prefixes);
+        let documents = |prefix: &String| Documents { index: index.name.clone(), prefix: prefix.clone() };
+        tables.map(|(table, prefix)| (table.relation.id, documents(prefix))).collect::<Vec<_>>()
+    };
+    stream.indices.iter().flat_map(of_index).collect()
 }
 
 /// A decoder that knows the kinds of types which only the catalog can tell.

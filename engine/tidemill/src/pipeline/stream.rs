@@ -131,6 +131,13 @@ enum PartOf {
     Backfill { table: TableId, generation: u32 },
 }
 
+/// The documents of one table: those of an index whose ids begin so.
+#[derive(Clone, Debug)]
+pub(crate) struct Documents {
+    pub(crate) index: String,
+    pub(crate) prefix: String,
+}
+
 /// How often the sink was asked in vain, and how long to wait before it is asked again.
 #[derive(Debug)]
 struct Patience {
@@ -164,8 +171,8 @@ pub(crate) struct Parts {
     pub(crate) clock: Clock,
     pub(crate) moved: Arc<Notify>,
     pub(crate) seed: u64,
-    /// The index of each table that a TRUNCATE can empty; a table whose documents cannot be told from another's is missing.
-    pub(crate) own_index: HashMap<TableId, String>,
+    /// What a TRUNCATE removes, by table; a table whose documents are to stay is missing.
+    pub(crate) documents: HashMap<TableId, Documents>,
     /// A backfill takes in all rows, so that a document without one is no longer right.
     pub(crate) sweeps: bool,
     pub(crate) preparation: Preparation,
@@ -476,9 +483,11 @@ impl StreamTask {
         let part_of = PartOf::Backfill { table, generation: self.generation };
         if self.parts.sweeps
             && let Some(version) = Version::new(self.parts.epoch, at, 0)
-            && let Some(index) = self.parts.own_index.get(&table).filter(|index| self.sweepable.contains(*index)).cloned()
-            && let Err(error) = self.delete_patiently(&index, version, Which::Older, part_of).await
+            && let Some(documents) = self.parts.documents.get(&table).cloned()
+            && self.sweepable.contains(&documents.index)
+            && let Err(error) = self.delete_patiently(&documents, version, Which::Older, part_of).await
         {
+            let index = documents.index;
             return Err(format!("index `{index}` could not be searched for documents without a row: {error}"));
         }
         self.reading.remove(&table);
@@ -633,9 +642,10 @@ impl StreamTask {
             return self.halt("the WAL is past what a version can hold".to_owned());
         };
         for table in &truncate.tables {
-            let Some(index) = self.parts.own_index.get(table).cloned() else { continue };
+            let Some(documents) = self.parts.documents.get(table).cloned() else { continue };
             self.until_idle().await;
-            if let Err(error) = self.delete_patiently(&index, version, Which::All, part_of).await {
+            if let Err(error) = self.delete_patiently(&documents, version, Which::All, part_of).await {
+                let index = documents.index;
                 return self.fail(format!("TRUNCATE could not be carried out on index `{index}`: {error}"));
             }
         }
@@ -645,14 +655,14 @@ impl StreamTask {
     /// a second time.
     async fn delete_patiently(
         &mut self,
-        index: &str,
+        documents: &Documents,
         version: Version,
         which: Which,
         part_of: PartOf,
     ) -> Result<(), SinkError> {
         let mut patience = self.patience();
         loop {
-            match self.delete_all(index, version, which, part_of).await {
+            match self.delete_all(documents, version, which, part_of).await {
                 Err(error) if error.is_transient() => self.wait_for_sink(&error, &mut patience).await,
                 done => {
                     self.waits = None;
@@ -664,14 +674,16 @@ impl StreamTask {
 
     async fn delete_all(
         &mut self,
-        index: &str,
+        documents: &Documents,
         version: Version,
         which: Which,
         part_of: PartOf,
     ) -> Result<(), SinkError> {
+        let Documents { index, prefix } = documents;
         self.parts.sink.refresh(index).await?;
         let (mut scroll, mut ids) = self.parts.sink.scroll(index).await?;
         while !ids.is_empty() {
+            ids.retain(|id| id._id.starts_with(prefix.as_str()));
             if which == Which::Older {
                 ids.retain(|id| id._version.is_some_and(|stored| stored < version.get()));
             }

@@ -41,7 +41,7 @@ fn task() -> Told {
         clock: Clock::start(),
         moved: Arc::new(Notify::new()),
         seed: 0,
-        own_index: HashMap::new(),
+        documents: HashMap::new(),
         sweeps: true,
         preparation: Preparation::default(),
         paused: None,

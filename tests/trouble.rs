@@ -171,6 +171,23 @@ fn a_truncate_of_one_table_of_an_index() {
     world.drop_slot();
 }
 
+/// The slot went on without it.
+#[test]
+fn a_stream_that_was_left_out_for_a_while_is_read_again() {
+    let world = World::new("left_out");
+    world.sql.run("CREATE TABLE a (id int PRIMARY KEY); CREATE TABLE b (id int PRIMARY KEY); INSERT INTO b VALUES (1), (2)");
+    let both = "streams: [{ name: a, from: public.a, index: a }, { name: b, from: public.b, index: b }]";
+    world.config(both);
+    world.catch_up();
+    world.config("streams: [{ name: a, from: public.a, index: a }]");
+    world.sql.run("INSERT INTO b VALUES (3); DELETE FROM b WHERE id = 1");
+    world.catch_up();
+    world.config(both);
+    world.catch_up();
+    assert_eq!(ids(&world, "b"), ["2", "3"]);
+    world.drop_slot();
+}
+
 fn toast(story: &str) -> World {
     let world = World::new(story);
     world.sql.run(

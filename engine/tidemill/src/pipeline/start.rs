@@ -114,6 +114,7 @@ pub(super) async fn start(
     };
     let mut started =
         Started { system: plan.server.system, epoch: source.epoch, settled: Vec::new(), paused: Vec::new(), created };
+    forget_others(plan, state)?;
     for stream in &plan.streams {
         let known = enrol(stream, state)?;
         started.settled.push(known.0.max(confirmed));
@@ -161,6 +162,17 @@ pub(crate) fn look_at_plan(stream: &StreamPlan, state: &State, changed: Changed)
             Ok(())
         }
     }
+}
+
+/// The slot goes on without the streams that are not there: one that comes back has missed something, and is read anew.
+fn forget_others(plan: &Plan, state: &State) -> Result<()> {
+    for known in state.streams()? {
+        if plan.stream(&known.name).is_none() {
+            tracing::info!(stream = known.name, "the stream is left out: where it comes back its rows are read anew");
+            state.remove_stream(&known.name)?;
+        }
+    }
+    Ok(())
 }
 
 /// Takes a stream into the state: gives what it has settled, and why it is paused.

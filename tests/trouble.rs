@@ -188,6 +188,23 @@ fn a_stream_that_was_left_out_for_a_while_is_read_again() {
     world.drop_slot();
 }
 
+/// The engine died between making the slot and writing that down; later the slot is dropped.
+#[test]
+fn a_slot_whose_making_was_not_written_down_is_known_all_the_same() {
+    let world = items("slot_known", 1);
+    let other = Sql::connect(&world.url());
+    other.run("BEGIN; INSERT INTO items VALUES (2, 'open')");
+    let mut engine = world.start();
+    engine.await_log("waits for an open transaction");
+    assert_eq!(engine.stop(), 0);
+    other.run("COMMIT");
+    world.sql.run(&format!("SELECT pg_create_logical_replication_slot('{}', 'pgoutput')", world.name));
+    world.catch_up();
+    world.drop_slot();
+    world.sql.run("INSERT INTO items VALUES (3, 'lost to the slot')");
+    world.tidemill(&["run", "--until-caught-up"]).refused(1, &["is gone", "tidemill teardown"]);
+}
+
 fn toast(story: &str) -> World {
     let world = World::new(story);
     world.sql.run(

@@ -101,7 +101,14 @@ pub(super) async fn start(
         consistent_point: found.as_ref().and_then(|found| found.confirmed_flush),
     })?;
     let (confirmed, created) = match &found {
-        Some(found) => (found.confirmed_flush.unwrap_or_default(), None),
+        Some(found) => {
+            let confirmed = found.confirmed_flush.unwrap_or_default();
+            if source.consistent_point.is_none() {
+                // It was made, and the engine ended before it could say so here.
+                state.set_consistent_point(confirmed)?;
+            }
+            (confirmed, None)
+        }
         None => {
             let created = tokio::select! {
                 created = slot::create(connector, &name, say_blockers) => created?,

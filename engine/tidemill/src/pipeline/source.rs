@@ -231,7 +231,7 @@ impl<'a> Reader<'a> {
         if let Some(update) = self.progress.tick(now) {
             self.wire.send_status(status(&update)).await?;
         }
-        if self.shared.until.is_some_and(|until| self.shared.settled_by_the_running() >= until) {
+        if self.shared.until.is_some_and(|until| settled_by(&self.shared.streams, |stream| !stream.is_paused()) >= until) {
             return Ok(Some(End::CaughtUp));
         }
         let wants = |stream: &StreamHandle| stream.wants_to_be_taken_up(self.generation);
@@ -264,7 +264,7 @@ impl<'a> Reader<'a> {
     pub(super) async fn drain(mut self, patience: Duration) -> Result<(), Error> {
         let deadline = tokio::time::Instant::now() + patience;
         let moved = Arc::clone(&self.shared.moved);
-        while self.shared.settled_by_the_running() < self.handed {
+        while settled_by(&self.shared.streams, StreamHandle::is_running) < self.handed {
             self.confirm_only().await?;
             let wake = self.shared.clock.instant(self.progress.next_wake());
             tokio::select! {
@@ -307,6 +307,11 @@ fn is_full(decoder: &Decoder, caps: Caps) -> bool {
     decoder.pending_rows() >= caps.rows || decoder.pending_bytes() >= caps.bytes
 }
 
+/// What some of the streams have settled; where there is none, nothing more will settle.
+fn settled_by(streams: &[StreamHandle], which: impl Fn(&StreamHandle) -> bool) -> Lsn {
+    streams.iter().filter(|stream| which(stream)).map(StreamHandle::settled).min().unwrap_or(Lsn(u64::MAX))
+}
+
 /// Waits until each attached stream has room for one more job.
 async fn room(streams: &[StreamHandle]) -> Vec<(usize, mpsc::OwnedPermit<Job>)> {
     let mut permits = Vec::with_capacity(streams.len());
@@ -344,11 +349,6 @@ impl Shared {
     /// What may be confirmed: everything up to here has settled in all streams, the paused and the stuck ones too.
     pub(super) fn settled(&self) -> Lsn {
         self.streams.iter().map(StreamHandle::settled).min().unwrap_or_default()
-    }
-
-    /// The same over the streams that are running; where none is, nothing more will settle.
-    pub(super) fn settled_by_the_running(&self) -> Lsn {
-        self.streams.iter().filter(|stream| stream.is_running()).map(StreamHandle::settled).min().unwrap_or(Lsn(u64::MAX))
     }
 
     /// A relation appeared or changed: tables that no stream wants are not decoded.

@@ -215,3 +215,24 @@ fn toast(story: &str) -> World {
     world.config(ITEMS);
     world
 }
+
+/// Asked for while one is running, it is another one.
+#[test]
+fn a_backfill_asked_for_during_a_backfill() {
+    let world = items("twice", 40_000);
+    let stall = crate::harness::Stall::before(world.index.address());
+    world.config_with(&format!("url: {}", world.url()), &format!("url: http://{}", stall.address), ITEMS);
+    let mut engine = world.start();
+    engine.await_log("backfill begins");
+    stall.hold(true);
+    stall.await_held();
+    assert_eq!(world.tidemill(&["backfill", "items"]).code, 0);
+    stall.hold(false);
+    let start = Instant::now();
+    while engine.log().matches("backfill of a table is done").count() < 2 {
+        assert!(start.elapsed() < PATIENCE, "read once: {}", engine.log());
+        std::thread::yield_now();
+    }
+    assert_eq!(engine.stop(), 0);
+    world.drop_slot();
+}

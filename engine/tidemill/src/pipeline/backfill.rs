@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use tidemill_change::Commit;
+use tidemill_change::{Commit, Lsn};
 use tidemill_decode::CopyDecoder;
 use tokio::sync::watch;
 
@@ -79,7 +79,7 @@ impl Reading<'_> {
         let stream = &self.shared.streams[todo.stream];
         let point = stream.from;
         tracing::info!(stream = stream.name, table = %table.relation, rows = table.rows, "backfill begins");
-        self.note(todo, BackfillState::Running { consistent_point: point })?;
+        self.begin(todo, point)?;
         let observed = self.shared.board.observed(todo.stream).ok_or_else(|| Error::failed("a stream without its figures"))?;
         observed.backfill_estimate.fetch_add(table.rows.unwrap_or_default(), Ordering::Relaxed);
         let mut decoder = CopyDecoder::new(Arc::clone(&table.relation), Commit { lsn: point, xid: 0, time_us: 0 });
@@ -153,9 +153,9 @@ impl Reading<'_> {
                 if stream.is_paused() || stream.has_failed(self.generation) {
                     stream.attached = false;
                 } else if stream.has_read(self.generation, self.plan.streams[todo.stream].tables[todo.table].relation.id) {
-                    let point = stream.from;
-                    self.note(todo, BackfillState::Done { consistent_point: point })?;
-                    tracing::info!(stream = self.shared.streams[todo.stream].name, "backfill of a table is done");
+                    let table = self.plan.streams[todo.stream].tables[todo.table].relation.id;
+                    self.state.end_backfill(&stream.name, table, stream.from)?;
+                    tracing::info!(stream = stream.name, "backfill of a table is done");
                 } else {
                     waiting.push(todo);
                 }
@@ -170,9 +170,10 @@ impl Reading<'_> {
         }
     }
 
-    fn note(&self, todo: Todo, state: BackfillState) -> Result<()> {
+    fn begin(&self, todo: Todo, point: Lsn) -> Result<()> {
         let stream = &self.plan.streams[todo.stream];
         let relation = &stream.tables[todo.table].relation;
+        let state = BackfillState::Running { consistent_point: point };
         let backfill = TableBackfill { table: relation.id, name: relation.to_string(), state };
         self.state.set_backfill(&stream.name, &backfill)
     }

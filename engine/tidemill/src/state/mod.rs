@@ -318,6 +318,13 @@ impl State {
         self.run(|c| c.execute(set, values)).map(drop)
     }
 
+    /// A table was read, unless it is to be read once more by now.
+    pub fn end_backfill(&self, stream: &str, table: TableId, point: Lsn) -> Result<()> {
+        let end = "UPDATE backfills SET state = 'done', consistent_point = ?3
+             WHERE stream = ?1 AND table_id = ?2 AND state = 'running'";
+        self.run(|c| c.execute(end, params![stream, table.0, to_sql(point)])).map(drop)
+    }
+
     /// Forgets the backfill of a table that left the stream.
     pub fn remove_backfill(&self, stream: &str, table: TableId) -> Result<()> {
         let remove = "DELETE FROM backfills WHERE stream = ?1 AND table_id = ?2";

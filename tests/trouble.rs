@@ -236,3 +236,30 @@ fn a_backfill_asked_for_during_a_backfill() {
     assert_eq!(engine.stop(), 0);
     world.drop_slot();
 }
+
+/// A paused stream keeps its own WAL, not the others.
+#[test]
+fn a_paused_stream_holds_no_other_back() {
+    let world = World::new("paused");
+    world.sql.run("CREATE TABLE a (id int PRIMARY KEY); CREATE TABLE b (id int PRIMARY KEY)");
+    world.config("streams: [{ name: a, from: public.a, index: a }, { name: b, from: public.b, index: b }]");
+    let mut engine = world.start();
+    engine.await_log("streaming");
+    assert_eq!(world.tidemill(&["pause", "a"]).code, 0);
+    let start = Instant::now();
+    for n in 0..20 {
+        world.sql.run(&format!("INSERT INTO a VALUES ({n}); INSERT INTO b VALUES ({n})"));
+        world.await_documents("b", |documents| documents.len() == n + 1);
+    }
+    assert!(start.elapsed() < Duration::from_secs(8), "took {:?}", start.elapsed());
+    assert_eq!(engine.stop(), 0);
+
+    // It stays paused over a start, and what it missed comes with its resume.
+    let mut engine = world.start();
+    engine.await_log("streaming");
+    assert_eq!(ids(&world, "a").len(), 0);
+    assert_eq!(world.tidemill(&["resume", "a"]).code, 0);
+    world.await_documents("a", |documents| documents.len() == 20);
+    assert_eq!(engine.stop(), 0);
+    world.drop_slot();
+}

@@ -117,6 +117,7 @@ impl<'a> Reader<'a> {
             let ready = self.has_news() && can_cut;
             // Inside a bucket only what comes next leads to where a cut may be, however much there is.
             let reading = self.frames.is_none() && !(self.is_full() && can_cut);
+            self.let_go_of_the_stuck(ready);
             let wake = self.shared.clock.instant(self.progress.next_wake());
             let moved = Arc::clone(&self.shared.moved);
             tokio::select! {
@@ -131,7 +132,7 @@ impl<'a> Reader<'a> {
                     self.frames = Some((frames, 0));
                 }
                 () = moved.notified() => {}
-                () = tokio::time::sleep_until(wake) => self.let_go_of_the_stuck(ready),
+                () = tokio::time::sleep_until(wake) => {}
             }
         }
     }
@@ -241,7 +242,7 @@ impl<'a> Reader<'a> {
         Ok(None)
     }
 
-    /// One stream's trouble is its own: see [`DETACH_AFTER`].
+    /// One stream's trouble is its own: see [`DETACH_AFTER`]. One that is paused is not waited for.
     fn let_go_of_the_stuck(&mut self, ready: bool) {
         if !ready {
             return;
@@ -250,10 +251,12 @@ impl<'a> Reader<'a> {
         let stuck: Vec<bool> = self.shared.streams.iter().map(|stream| stream.attached && !stream.has_room()).collect();
         let another_could = self.shared.streams.iter().zip(&stuck).any(|(stream, stuck)| stream.attached && !stuck);
         for (index, stuck) in stuck.into_iter().enumerate() {
+            let stream = &mut self.shared.streams[index];
             if !stuck || !another_could {
                 self.blocked_since.remove(&index);
-            } else if now.duration_since(*self.blocked_since.entry(index).or_insert(now)) > DETACH_AFTER {
-                let stream = &mut self.shared.streams[index];
+            } else if stream.is_paused()
+                || now.duration_since(*self.blocked_since.entry(index).or_insert(now)) > DETACH_AFTER
+            {
                 stream.attached = false;
                 tracing::warn!(stream = stream.name, "the stream takes nothing; the others go on without it");
             }

@@ -208,8 +208,9 @@ pub(crate) struct StreamTask {
 
 impl StreamTask {
     pub(crate) fn new(parts: Parts, wishes: mpsc::Receiver<Wish>) -> (StreamTask, watch::Receiver<Report>) {
-        let report =
-            Report { settled: parts.settled, standing: Standing::Running, failed: None, read: (0, HashSet::new()) };
+        // Known before the task first runs: the source asks at once.
+        let standing = parts.paused.clone().map_or(Standing::Running, Standing::Paused);
+        let report = Report { settled: parts.settled, standing, failed: None, read: (0, HashSet::new()) };
         let (report, receiver) = watch::channel(report);
         let task = StreamTask {
             delivery: Delivery::new(parts.limits, parts.seed),

@@ -375,9 +375,10 @@ impl Engine {
         if let Err(error) = self.remember() {
             tracing::warn!(%error, "what has settled could not be kept; some of it is sent again at the next start");
         }
-        self.shared.streams.clear();
+        // Tasks before workers: a task that finds its worker gone takes that for a defect.
         self.tasks.abort_all();
         while self.tasks.join_next().await.is_some() {}
+        self.shared.streams.clear();
     }
 }
 

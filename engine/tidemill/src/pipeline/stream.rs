@@ -234,7 +234,7 @@ impl StreamTask {
         (task, receiver)
     }
 
-    /// Runs until no more work comes and all of it has settled, or until it is dropped.
+    /// Runs until it is dropped; where its worker ends before, it stays paused.
     pub(crate) async fn run(mut self, mut made: mpsc::Receiver<Made>) {
         if let Some(reason) = self.parts.paused.take() {
             self.halt(reason);
@@ -253,7 +253,10 @@ impl StreamTask {
                 Some((request, answer)) = self.in_flight.next() => self.answered(request, answer),
                 work = made.recv(), if wants => match work {
                     Some(work) => self.take(work).await,
-                    None => open = false,
+                    None => {
+                        open = false;
+                        self.halt("its worker has ended, which is a defect of tidemill: see the log, then start again".to_owned());
+                    }
                 },
                 () = tokio::time::sleep_until(wake) => self.delivery.tick(self.parts.clock.now()),
             }

@@ -188,6 +188,33 @@ fn a_stream_that_was_left_out_for_a_while_is_read_again() {
     world.drop_slot();
 }
 
+/// A sink that is away holds back its own stream alone, also before anything was read.
+#[test]
+fn a_backfill_into_a_sink_that_is_away_stops_no_other() {
+    let mut world = World::new("one_away");
+    world.sql.run("CREATE TABLE a (id int PRIMARY KEY); CREATE TABLE b (id int PRIMARY KEY); INSERT INTO a VALUES (1); INSERT INTO b VALUES (1)");
+    let away = world.dir.path().join("away");
+    let address = {
+        let index = crate::harness::Index::start(&away, "127.0.0.1:0");
+        index.address().to_owned()
+    };
+    world.config(&format!(
+        "sinks: {{ away: {{ url: \"http://{address}\" }} }}
+streams: [{{ name: a, from: public.a, index: a, sink: away }}, {{ name: b, from: public.b, index: b, sink: main }}]"
+    ));
+    let engine = world.start();
+    world.await_documents("b", |documents| documents.len() == 1);
+    world.sql.run("INSERT INTO a VALUES (2); INSERT INTO b VALUES (2)");
+    world.await_documents("b", |documents| documents.len() == 2);
+    let here = world.index.url.clone();
+    let index = crate::harness::Index::start(&away, &address);
+    world.index.url.clone_from(&index.url);
+    world.await_documents("a", |documents| documents.len() == 2);
+    world.index.url = here;
+    assert_eq!(engine.stop(), 0);
+    world.drop_slot();
+}
+
 /// The engine died between making the slot and writing that down; later the slot is dropped.
 #[test]
 fn a_slot_whose_making_was_not_written_down_is_known_all_the_same() {

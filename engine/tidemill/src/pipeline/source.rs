@@ -25,7 +25,7 @@ use crate::source::wire::{Connection, Frames, Payload, Status};
 
 /// A stream that has had no room for this long, while another had, is let go: it is taken up again from what it has
 /// settled once it has room.
-const DETACH_AFTER: Duration = Duration::from_secs(10);
+pub(super) const DETACH_AFTER: Duration = Duration::from_secs(10);
 /// The server has this long to take our last word.
 const FINISH_PATIENCE: Duration = Duration::from_secs(5);
 

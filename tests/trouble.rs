@@ -188,6 +188,19 @@ fn a_stream_that_was_left_out_for_a_while_is_read_again() {
     world.drop_slot();
 }
 
+#[test]
+fn an_index_that_is_gone_is_not_made_anew_unnoticed() {
+    let world = items("index_gone", 3);
+    world.catch_up();
+    crate::harness::http("DELETE", &format!("{}/items", world.index.url), None);
+    world.sql.run("INSERT INTO items VALUES (4, 'new')");
+    world.tidemill(&["run", "--until-caught-up"]).refused(1, &["index `items`", "tidemill backfill items"]);
+    assert_eq!(world.tidemill(&["backfill", "items"]).code, 0);
+    world.catch_up();
+    assert_eq!(ids(&world, "items"), ["1", "2", "3", "4"]);
+    world.drop_slot();
+}
+
 /// A sink that is away holds back its own stream alone, also before anything was read.
 #[test]
 fn a_backfill_into_a_sink_that_is_away_stops_no_other() {

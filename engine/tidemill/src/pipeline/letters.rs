@@ -1,13 +1,14 @@
 //! What cannot become a document, kept: on disk before its change counts as settled.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
-use tidemill_change::ChangeBatch;
+use tidemill_change::{ChangeBatch, Lsn, TableId};
 use tidemill_encode::{Action, ActionKind, Encoded, Rejected};
 use tidemill_settle::SinkError;
 
 use crate::config::{DeadLetters, DeadLettersThen, Rejects};
-use crate::state::{LetterKind, NewDeadLetter, State};
+use crate::state::{BackfillState, LetterKind, NewDeadLetter, State};
 
 /// A stream's dead letters.
 pub(crate) struct Letters {
@@ -28,6 +29,14 @@ pub(crate) struct Window {
 impl Letters {
     pub(crate) fn new(state: Arc<State>, stream: &str, limits: DeadLetters, rejects: Rejects) -> Letters {
         Letters { state, stream: stream.to_owned(), limits, rejects, window: Window::default() }
+    }
+
+    /// The stream's tables whose rows were all read, and have settled.
+    pub(crate) fn tables_read(&self) -> crate::error::Result<HashSet<TableId>> {
+        let known = self.state.backfills(&self.stream)?;
+        // A stream without backfill has its tables as read at zero.
+        let is_read = |state| matches!(state, BackfillState::Done { consistent_point } if consistent_point > Lsn::ZERO);
+        Ok(known.iter().filter(|known| is_read(known.state)).map(|known| known.table).collect())
     }
 
     /// Keeps the rows that stages or the encoder refused.

@@ -281,7 +281,14 @@ impl StreamTask {
                 }
                 continue;
             }
-            match self.parts.preparation.carry_out(&self.parts.sink).await {
+            let read = match self.parts.letters.tables_read() {
+                Ok(read) => read,
+                Err(error) => {
+                    self.halt(error.to_string());
+                    continue;
+                }
+            };
+            match self.parts.preparation.carry_out(&self.parts.sink, &read).await {
                 Ok(sweepable) => {
                     self.sweepable = sweepable;
                     self.last_error = None;

@@ -87,6 +87,21 @@ fn a_dead_letter_that_cannot_be_written_waits_for_resume() {
     world.drop_slot();
 }
 
+/// Rows without an id have nothing to tell them apart but where they stood.
+#[test]
+fn each_refused_row_of_a_backfill_has_its_letter() {
+    let world = World::new("refused");
+    world.sql.run(
+        "CREATE TABLE t (id text PRIMARY KEY);
+         INSERT INTO t SELECT repeat('too long ', 100) || n FROM generate_series(1, 25) n",
+    );
+    world.config("streams: [{ name: t, from: public.t, index: t, batch: { documents: 10 } }]");
+    world.catch_up();
+    let letters = world.tidemill(&["dead-letters", "list", "--json"]).json();
+    assert_eq!(letters["dead_letters"].as_array().map(Vec::len), Some(25), "{letters}");
+    world.drop_slot();
+}
+
 #[test]
 fn a_truncate_goes_on_after_a_refusal_and_a_resume() {
     let world = items("truncate_refused", 3);

@@ -260,6 +260,34 @@ fn a_slot_whose_making_was_not_written_down_is_known_all_the_same() {
     world.tidemill(&["run", "--until-caught-up"]).refused(1, &["is gone", "tidemill teardown"]);
 }
 
+/// Locks of others hold a start back; they do not hold an end back.
+#[test]
+fn a_stop_is_heard_while_a_lock_is_waited_for() {
+    let world = items("locked_start", 1);
+    let other = Sql::connect(&world.url());
+    other.run("BEGIN; LOCK TABLE items IN SHARE UPDATE EXCLUSIVE MODE");
+    let engine = world.start();
+    let waits = format!("SELECT EXISTS (SELECT FROM pg_stat_activity WHERE datname = '{}' AND wait_event_type = 'Lock')", world.name);
+    await_sql(&world.sql, &waits);
+    let start = Instant::now();
+    assert_eq!(engine.stop(), 0);
+    assert!(start.elapsed() < Duration::from_secs(10), "took {:?}", start.elapsed());
+    other.run("ROLLBACK");
+    world.catch_up();
+
+    // In a backfill.
+    assert_eq!(world.tidemill(&["backfill", "items"]).code, 0);
+    other.run("BEGIN; LOCK TABLE items IN ACCESS EXCLUSIVE MODE");
+    let engine = world.start();
+    await_sql(&world.sql, &waits);
+    let start = Instant::now();
+    assert_eq!(engine.stop(), 0);
+    assert!(start.elapsed() < Duration::from_secs(10), "took {:?}", start.elapsed());
+    other.run("ROLLBACK");
+    world.catch_up();
+    world.drop_slot();
+}
+
 fn toast(story: &str) -> World {
     let world = World::new(story);
     world.sql.run(
@@ -269,6 +297,36 @@ fn toast(story: &str) -> World {
     );
     world.config(ITEMS);
     world
+}
+
+#[test]
+fn a_stop_is_heard_while_a_row_that_is_read_again_is_locked() {
+    let world = toast("locked_row");
+    let mut engine = world.start();
+    engine.await_log("streaming");
+    // Whoever waits for the table before us gets it before us.
+    world.sql.run("BEGIN; UPDATE items SET name = 'big lamp'");
+    let url = world.url();
+    let holder = std::thread::spawn(move || {
+        let other = Sql::connect(&url);
+        other.run("BEGIN; LOCK TABLE items IN ACCESS EXCLUSIVE MODE");
+        other
+    });
+    let waits = |count: u32| {
+        format!("SELECT count(*) = {count} FROM pg_stat_activity WHERE datname = '{}' AND wait_event_type = 'Lock'", world.name)
+    };
+    let looking = Sql::connect(&postgres().url());
+    await_sql(&looking, &waits(1));
+    world.sql.run("COMMIT");
+    let other = holder.join().unwrap();
+    await_sql(&looking, &waits(1));
+    let start = Instant::now();
+    assert_eq!(engine.stop(), 0);
+    assert!(start.elapsed() < Duration::from_secs(10), "took {:?}", start.elapsed());
+    other.run("ROLLBACK");
+    world.catch_up();
+    assert_eq!(world.documents("items")["1"]["name"], json!("big lamp"));
+    world.drop_slot();
 }
 
 /// Asked for while one is running, it is another one.

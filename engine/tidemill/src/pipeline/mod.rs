@@ -50,6 +50,7 @@ use crate::error::{Error, Result};
 use crate::http;
 use crate::metrics::Metrics;
 use crate::plan::{Findings, IndexPlan, Plan, Plugins, StreamPlan};
+use crate::source::wire::Connection;
 use crate::source::{Connector, Session};
 use crate::state::{BackfillState, State};
 
@@ -84,7 +85,12 @@ pub async fn run(config: Config, options: Options, mut stop: watch::Receiver<boo
     };
     let connector = start::connector(&config)?;
     let Some((mut session, plan)) = resolve(&config, &connector, &options, &mut stop).await? else { return Ok(()) };
-    let started = start::start(&config, &plan, &connector, &mut session, &state, options.changed, &mut stop).await?;
+    let mut told = stop.clone();
+    // Given up at any point, a start is taken up again by the next.
+    let started = tokio::select! {
+        started = start::start(&config, &plan, &connector, &mut session, &state, options.changed, &mut stop) => started?,
+        _ = told.wait_for(|stop| *stop) => return Ok(()),
+    };
     let Some(started) = started else { return Ok(()) };
     let (control, calls) = control::Server::start(&config.state)?;
     let until = match options.until_caught_up {
@@ -145,7 +151,11 @@ async fn resolve(
     let mut plugins = Plugins::default();
     let mut failures = 0;
     loop {
-        let error = match try_resolve(config, connector, &mut plugins).await {
+        let resolved = tokio::select! {
+            resolved = try_resolve(config, connector, &mut plugins) => resolved,
+            _ = stop.wait_for(|stop| *stop) => return Ok(None),
+        };
+        let error = match resolved {
             Ok(resolved) => return Ok(Some(resolved)),
             Err(error) if error.is_transient() && !options.until_caught_up => error,
             Err(error) => return Err(error),
@@ -302,18 +312,23 @@ impl Engine {
             stream.attached = !stream.is_paused();
             stream.from = stream.settled();
         }
-        if let Some(end) = self.backfill(plan, connector, stop).await? {
+        let mut told = stop.clone();
+        // Nothing is lost with it, and any of its statements may wait for a lock.
+        let ended = tokio::select! {
+            ended = self.backfill(plan, connector, stop) => ended?,
+            _ = told.wait_for(|stop| *stop) => Some(End::Stopped),
+        };
+        if let Some(end) = ended {
             return Ok(end);
         }
-        let (slot, publication) = (config.source.slot.as_str(), &config.source.publication);
-        let mut wire = start::replication(connector, &mut self.session, &slot.parse()?, stop).await?;
-        let system = wire.identify_system().await?;
-        self.wal_end.fetch_max(system.flushed.0, Ordering::Relaxed);
-        let from = self.shared.settled();
-        wire.start_replication(slot, publication, from).await?;
+        let connected = tokio::select! {
+            connected = self.connect(config, connector, stop) => connected?,
+            _ = told.wait_for(|stop| *stop) => return Ok(End::Stopped),
+        };
+        let (wire, from) = connected;
         self.metrics.source.connected.set(1);
         self.board.phase(Phase::Streaming);
-        tracing::info!(slot, from = %from, "streaming");
+        tracing::info!(slot = config.source.slot.as_str(), from = %from, "streaming");
         let filler = Filler::new(Arc::clone(connector), plan);
         let decoder = decoder(plan, from);
         let mut reader = Reader::new(&mut self.shared, wire, decoder, filler, self.generation, from);
@@ -324,6 +339,22 @@ impl Engine {
         }
         self.remember()?;
         Ok(end)
+    }
+
+    /// A connection that streams, and from where.
+    async fn connect(
+        &mut self,
+        config: &Config,
+        connector: &Connector,
+        stop: &mut watch::Receiver<bool>,
+    ) -> Result<(Connection, Lsn)> {
+        let slot = config.source.slot.as_str();
+        let mut wire = start::replication(connector, &mut self.session, &slot.parse()?, stop).await?;
+        let system = wire.identify_system().await?;
+        self.wal_end.fetch_max(system.flushed.0, Ordering::Relaxed);
+        let from = self.shared.settled();
+        wire.start_replication(slot, &config.source.publication, from).await?;
+        Ok((wire, from))
     }
 
     /// Reads the tables that have to be read. A stream that is let go on the way keeps what it has to read.

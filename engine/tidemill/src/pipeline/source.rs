@@ -108,6 +108,7 @@ impl<'a> Reader<'a> {
 
     /// Reads until there is a reason to end. An error is the connection's or the decoder's.
     pub(super) async fn run(&mut self, stop: &mut watch::Receiver<bool>) -> Result<End, Error> {
+        let mut told = stop.clone();
         loop {
             self.decode()?;
             if let Some(end) = self.confirm().await? {
@@ -123,7 +124,11 @@ impl<'a> Reader<'a> {
             tokio::select! {
                 biased;
                 _ = stop.wait_for(|stop| *stop) => return Ok(End::Stopped),
-                permits = room(&self.shared.streams), if ready => self.hand_on(permits).await?,
+                permits = room(&self.shared.streams), if ready => {
+                    if let Some(end) = self.hand_on(permits, &mut told).await? {
+                        return Ok(end);
+                    }
+                }
                 frames = self.wire.read(), if reading => {
                     let frames = frames?;
                     if frames.is_end() {
@@ -186,12 +191,19 @@ impl<'a> Reader<'a> {
     }
 
     /// Hands a cut to each stream that wants something of it.
-    async fn hand_on(&mut self, permits: Vec<(usize, mpsc::OwnedPermit<Job>)>) -> Result<(), Error> {
+    async fn hand_on(
+        &mut self,
+        permits: Vec<(usize, mpsc::OwnedPermit<Job>)>,
+        stop: &mut watch::Receiver<bool>,
+    ) -> Result<Option<End>, Error> {
         self.blocked_since.clear();
         let mut cut = self.decoder.cut();
         for batch in &mut cut.batches {
             if batch.has_unchanged() {
-                self.fill(batch).await?;
+                tokio::select! {
+                    filled = self.fill(batch) => filled?,
+                    _ = stop.wait_for(|stop| *stop) => return Ok(Some(End::Stopped)),
+                }
             }
         }
         if let Some(to) = cut.to {
@@ -203,7 +215,7 @@ impl<'a> Reader<'a> {
                 permit.send(job);
             }
         }
-        Ok(())
+        Ok(None)
     }
 
     /// Fills cells that the WAL left out; the server is answered meanwhile.

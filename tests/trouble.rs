@@ -329,6 +329,35 @@ fn a_stop_is_heard_while_a_row_that_is_read_again_is_locked() {
     world.drop_slot();
 }
 
+/// What the plan knows of a table grows old.
+#[test]
+fn a_large_value_in_a_column_that_came_later() {
+    let world = toast("new_column");
+    let mut engine = world.start();
+    engine.await_log("streaming");
+    world.sql.run(
+        "ALTER TABLE items ADD COLUMN review text, ALTER review SET STORAGE EXTERNAL;
+         UPDATE items SET review = repeat('fine ', 2000);
+         UPDATE items SET name = 'big lamp'",
+    );
+    world.await_documents("items", |documents| documents["1"]["name"] == "big lamp");
+    let lamp = world.documents("items").remove("1").unwrap();
+    assert_eq!((&lamp["review"], &lamp["manual"]), (&json!("fine ".repeat(2000)), &json!("read me ".repeat(1000))));
+    assert_eq!(engine.stop(), 0);
+    world.drop_slot();
+}
+
+/// Its value is nowhere any more; an engine that only tried again would try for ever.
+#[test]
+fn a_large_value_in_a_column_that_went() {
+    let world = toast("no_column");
+    world.catch_up();
+    world.sql.run("UPDATE items SET name = 'big lamp'; ALTER TABLE items DROP COLUMN manual");
+    let outcome = world.tidemill(&["run", "--until-caught-up"]);
+    outcome.refused(1, &["`manual`", "public.items", "tidemill teardown"]);
+    world.drop_slot();
+}
+
 /// Asked for while one is running, it is another one.
 #[test]
 fn a_backfill_asked_for_during_a_backfill() {

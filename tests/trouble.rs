@@ -61,7 +61,8 @@ fn a_transaction_larger_than_a_batch_and_smaller_than_a_bucket() {
 #[test]
 fn a_dead_letter_that_cannot_be_written_waits_for_resume() {
     let world = items("letters", 1);
-    std::fs::write(world.dir.path().join("mapping.json"), r#"{ "properties": { "n": { "type": "integer" } } }"#).unwrap();
+    std::fs::write(world.dir.path().join("mapping.json"), r#"{ "properties": { "n": { "type": "integer" } } }"#)
+        .unwrap();
     world.sql.run("CREATE TABLE t (id text PRIMARY KEY, n text)");
     world.config("streams: [{ name: t, from: public.t, index: t, mapping: mapping.json }]");
     let mut engine = world.start();
@@ -190,7 +191,9 @@ fn a_truncate_of_one_table_of_an_index() {
 #[test]
 fn a_stream_that_was_left_out_for_a_while_is_read_again() {
     let world = World::new("left_out");
-    world.sql.run("CREATE TABLE a (id int PRIMARY KEY); CREATE TABLE b (id int PRIMARY KEY); INSERT INTO b VALUES (1), (2)");
+    world
+        .sql
+        .run("CREATE TABLE a (id int PRIMARY KEY); CREATE TABLE b (id int PRIMARY KEY); INSERT INTO b VALUES (1), (2)");
     let both = "streams: [{ name: a, from: public.a, index: a }, { name: b, from: public.b, index: b }]";
     world.config(both);
     world.catch_up();
@@ -267,7 +270,10 @@ fn a_stop_is_heard_while_a_lock_is_waited_for() {
     let other = Sql::connect(&world.url());
     other.run("BEGIN; LOCK TABLE items IN SHARE UPDATE EXCLUSIVE MODE");
     let engine = world.start();
-    let waits = format!("SELECT EXISTS (SELECT FROM pg_stat_activity WHERE datname = '{}' AND wait_event_type = 'Lock')", world.name);
+    let waits = format!(
+        "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE datname = '{}' AND wait_event_type = 'Lock')",
+        world.name
+    );
     await_sql(&world.sql, &waits);
     let start = Instant::now();
     assert_eq!(engine.stop(), 0);
@@ -313,7 +319,10 @@ fn a_stop_is_heard_while_a_row_that_is_read_again_is_locked() {
         other
     });
     let waits = |count: u32| {
-        format!("SELECT count(*) = {count} FROM pg_stat_activity WHERE datname = '{}' AND wait_event_type = 'Lock'", world.name)
+        format!(
+            "SELECT count(*) = {count} FROM pg_stat_activity WHERE datname = '{}' AND wait_event_type = 'Lock'",
+            world.name
+        )
     };
     let looking = Sql::connect(&postgres().url());
     await_sql(&looking, &waits(1));

@@ -154,9 +154,7 @@ impl Places {
             None => Name::from_template(&encoding.index, relation, &mut used, false)?,
         };
         let id = match &encoding.id {
-            IdRule::Template(template) => {
-                Name::from_template(template, relation, &mut used, template.is_guarded())?
-            }
+            IdRule::Template(template) => Name::from_template(template, relation, &mut used, template.is_guarded())?,
             IdRule::Key(keys) => {
                 let key = keys.get(&relation.id).filter(|key| !key.is_empty());
                 let key = key.ok_or_else(|| {

@@ -53,12 +53,8 @@ fn task() -> Told {
 
 /// Actions of a cut; deletes, since what they are does not matter.
 fn made(generation: u32, ticket: Ticket, ids: &[&str]) -> Made {
-    let ids = ids.iter().map(|id| ScrolledId {
-        _index: "i".into(),
-        _id: (*id).to_owned(),
-        _routing: None,
-        _version: None,
-    });
+    let ids =
+        ids.iter().map(|id| ScrolledId { _index: "i".into(), _id: (*id).to_owned(), _routing: None, _version: None });
     let ids: Vec<_> = ids.collect();
     let encoded = Ok(deletes(&ids, Version::new(Epoch::default(), Lsn(100), 0).unwrap()));
     Made { generation, ticket, batches: Vec::new(), truncate: None, encoded }

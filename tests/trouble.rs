@@ -414,3 +414,26 @@ fn a_paused_stream_holds_no_other_back() {
     assert_eq!(engine.stop(), 0);
     world.drop_slot();
 }
+
+/// Whatever the key is made of, the row is found by it.
+#[test]
+fn a_large_value_of_a_row_whose_key_is_a_time() {
+    let world = World::new("time_key");
+    world.sql.run(
+        "CREATE TABLE items (at timestamptz, day date, wall timestamp, clock time, raw bytea, part float8, name text, manual text,
+            PRIMARY KEY (at, day, wall, clock, raw, part));
+         ALTER TABLE items ALTER manual SET STORAGE EXTERNAL;
+         INSERT INTO items SELECT at::timestamptz, at::timestamptz::date, at::timestamptz::timestamp, '23:59:59.000001', '\\x00ff',
+            part::float8, 'lamp', repeat('read me ', 1000)
+         FROM (VALUES ('2024-02-29 12:34:56.789012+02', '0.1'), ('0044-03-15 11:00:00+00 BC', '-1e300'), ('infinity', 'NaN'),
+            ('-infinity', 'Infinity'), ('12024-12-31 23:59:59.999999+00', '-Infinity'), ('1969-12-31 23:59:59.5+00', '0')) v(at, part)",
+    );
+    world.config("streams: [{ name: items, from: public.items, index: items, columns: [name, manual] }]");
+    world.catch_up();
+    world.sql.run("UPDATE items SET name = 'big lamp'");
+    world.catch_up();
+    let documents = world.documents("items");
+    let lamp = json!({ "name": "big lamp", "manual": "read me ".repeat(1000) });
+    assert_eq!(documents.values().collect::<Vec<_>>(), [&lamp; 6]);
+    world.drop_slot();
+}

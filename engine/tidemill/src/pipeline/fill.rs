@@ -8,7 +8,10 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
-use arrow_array::types::{Int16Type, Int32Type, Int64Type, UInt32Type};
+use arrow_array::types::{
+    Date32Type, Float32Type, Float64Type, Int16Type, Int32Type, Int64Type, Time64MicrosecondType, TimestampMicrosecondType,
+    UInt32Type,
+};
 use arrow_array::{Array, ArrayRef, BooleanArray, RecordBatch};
 use arrow_schema::DataType;
 use arrow_select::filter::filter_record_batch;
@@ -221,6 +224,23 @@ fn key_text(relation: &Relation, array: &ArrayRef, column: usize, row: u32) -> R
         DataType::UInt32 => array.as_primitive::<UInt32Type>().value(row).to_string(),
         DataType::Utf8View => array.as_string_view().value(row).to_owned(),
         DataType::Boolean => array.as_boolean().value(row).to_string(),
+        DataType::Float32 => array.as_primitive::<Float32Type>().value(row).to_string(),
+        DataType::Float64 => array.as_primitive::<Float64Type>().value(row).to_string(),
+        DataType::Date32 => match array.as_primitive::<Date32Type>().value(row) {
+            i32::MAX => "infinity".to_owned(),
+            i32::MIN => "-infinity".to_owned(),
+            days => moment(i64::from(days), ""),
+        },
+        DataType::Timestamp(..) => match array.as_primitive::<TimestampMicrosecondType>().value(row) {
+            i64::MAX => "infinity".to_owned(),
+            i64::MIN => "-infinity".to_owned(),
+            us => moment(us.div_euclid(DAY_US), &time_of_day(us.rem_euclid(DAY_US))),
+        },
+        DataType::Time64(_) => time_of_day(array.as_primitive::<Time64MicrosecondType>().value(row)),
+        DataType::BinaryView => {
+            let hex = array.as_binary_view().value(row).iter().map(|byte| format!("{byte:02x}"));
+            std::iter::once("\\x".to_owned()).chain(hex).collect()
+        }
         other => {
             let name = &relation.columns[column].name;
             return Err(Error::failed(format!(
@@ -229,6 +249,30 @@ fn key_text(relation: &Relation, array: &ArrayRef, column: usize, row: u32) -> R
             )));
         }
     })
+}
+
+const DAY_US: i64 = 86_400_000_000;
+
+fn time_of_day(us: i64) -> String {
+    let seconds = us / 1_000_000;
+    format!("{:02}:{:02}:{:02}.{:06}", seconds / 3600, seconds / 60 % 60, seconds % 60, us % 1_000_000)
+}
+
+/// A day since 1970 of the Gregorian calendar, and a time behind it, as Postgres reads them; the session's zone is UTC.
+fn moment(days: i64, time: &str) -> String {
+    // Howard Hinnant's `civil_from_days`: years begin in March, so that a leap day is the last of its year.
+    let days = days + 719_468;
+    let (era, day_of_era) = (days.div_euclid(146_097), days.rem_euclid(146_097));
+    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month_from_march = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
+    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
+    let year = year_of_era + era * 400 + i64::from(month <= 2);
+    match year {
+        1.. => format!("{year:04}-{month:02}-{day:02} {time}"),
+        _ => format!("{:04}-{month:02}-{day:02} {time} BC", 1 - year),
+    }
 }
 
 /// Trying again does not help: what the WAL says of the past stays as it is.

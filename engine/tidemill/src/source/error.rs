@@ -13,8 +13,8 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Kind {
-    /// The URL, or a file or name that it gives, is wrong: can be told without the server.
-    Url,
+    /// The URL, a file that it names, or the name of a slot or table is wrong: told without the server.
+    Config,
     /// No TLS, or not with whom we wanted it.
     Tls,
     /// Not reached, or the connection was lost.

@@ -61,7 +61,7 @@ impl Tls {
 
     pub(crate) async fn handshake(&self, host: &str, socket: TcpStream) -> Result<TlsStream<TcpStream>> {
         let name = ServerName::try_from(host.to_owned())
-            .map_err(|_| Error::new(Kind::Url, format!("host `{host}` is no name that a certificate could have")))?;
+            .map_err(|_| Error::new(Kind::Config, format!("host `{host}` is no name that a certificate could have")))?;
         self.connector.connect(name, socket).await.map_err(|error| {
             match error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
                 Some(inner) => explain(host, inner.clone()),
@@ -98,7 +98,7 @@ fn explain(host: &str, error: rustls::Error) -> Error {
 }
 
 fn unreadable(parameter: &str, path: &Path, error: rustls_pki_types::pem::Error) -> Error {
-    Error::new(Kind::Url, format!("`{parameter}` file `{}` cannot be used", path.display())).because(error)
+    Error::new(Kind::Config, format!("`{parameter}` file `{}` cannot be used", path.display())).because(error)
 }
 
 fn certificates(parameter: &str, path: &Path) -> Result<Vec<CertificateDer<'static>>> {
@@ -106,7 +106,7 @@ fn certificates(parameter: &str, path: &Path) -> Result<Vec<CertificateDer<'stat
     let found = read.map_err(|error| unreadable(parameter, path, error))?;
     if found.is_empty() {
         return Err(Error::new(
-            Kind::Url,
+            Kind::Config,
             format!("`{parameter}` file `{}` holds no certificate in PEM", path.display()),
         ));
     }

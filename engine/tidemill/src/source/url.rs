@@ -194,7 +194,7 @@ struct Raw {
 }
 
 fn bad(message: impl Into<String>) -> Error {
-    Error::new(Kind::Url, message)
+    Error::new(Kind::Config, message)
 }
 
 /// `text` is never quoted where it may be, or hold, a secret.
@@ -486,7 +486,7 @@ mod tests {
             let error = text.parse::<Url>().unwrap_err();
             assert!(error.to_string().contains(says), "{text}: {error}");
             assert!(!error.to_string().contains("hun") && !error.to_string().contains("ter2"), "{error}");
-            assert_eq!(error.kind(), Kind::Url);
+            assert_eq!(error.kind(), Kind::Config);
         }
     }
 }

@@ -28,7 +28,7 @@ impl Connection {
             parameters.extend(REPLICATION_PINS);
         }
         frontend::startup_message(parameters, &mut self.output)
-            .map_err(|_| Error::new(Kind::Url, "the source url has a zero byte"))?;
+            .map_err(|_| Error::new(Kind::Config, "the source url has a zero byte"))?;
         self.flush().await?;
         self.authenticate(url, replication, end_point).await?;
         self.await_ready(url, replication).await?;

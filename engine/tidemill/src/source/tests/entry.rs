@@ -3,8 +3,8 @@
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
-use super::testing::{Certificates, Database, connector, guarded, own, shared, with_tls};
-use super::{Connector, Error, Kind, Url};
+use super::server::{Certificates, Database, connector, guarded, own, shared, with_tls};
+use crate::source::{Connector, Error, Kind, Url};
 
 /// By both kinds of session; what `pg_stat_ssl` says of the second.
 async fn enter(connector: &Connector) -> Result<bool, Error> {
@@ -119,7 +119,7 @@ async fn a_client_certificate_lets_in() {
         ["sslrootcert=/nowhere.pem&sslmode=require", "sslmode=require&sslcert=/nowhere.pem&sslkey=/nowhere.key"]
     {
         let error = url("certy", "localhost", missing).await.unwrap_err();
-        assert!(error.kind() == Kind::Url && error.to_string().contains("/nowhere"), "{error}");
+        assert!(error.kind() == Kind::Config && error.to_string().contains("/nowhere"), "{error}");
     }
 }
 

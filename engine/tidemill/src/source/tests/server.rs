@@ -7,8 +7,8 @@ use std::process::Command;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use super::{Connector, Session};
 use crate::private_postgres::{Options, PrivatePostgres, ServerTls};
+use crate::source::{Connector, Session};
 
 /// The server that most tests share. None of them may hold a transaction open on it: slots would wait.
 pub(super) fn shared() -> &'static PrivatePostgres {

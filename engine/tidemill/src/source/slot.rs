@@ -10,10 +10,10 @@ use std::time::Duration;
 use tidemill_change::Lsn;
 use tokio::time::{Instant, interval_at};
 
-use super::catalog::{lsn, no_free_slot};
 use super::connect::Connector;
 use super::error::{Error, Kind, Result};
 use super::quote::ident;
+use super::server::{lsn, no_free_slot, wal_level};
 use super::sql::Session;
 use super::wire::{Cancel, Connection, Frames, Status, pooler};
 
@@ -299,7 +299,7 @@ async fn explain_create(connection: &mut Connection, name: &SlotName, error: Err
         "42710" => error.explain(Kind::SlotExists, format!("slot `{name}` is there already")),
         "53400" => no_free_slot(show("max_replication_slots").await.and_then(|max| max.parse().ok()).unwrap_or(0)),
         "55000" => match show("wal_level").await {
-            Some(level) if level != "logical" => super::catalog::wal_level(&level),
+            Some(level) if level != "logical" => wal_level(&level),
             _ => error.during(format_args!("slot `{name}` cannot be made")),
         },
         "42501" => error.explain(

@@ -62,7 +62,7 @@ fn help_names_every_command() {
         assert!(own.contains(&format!("tidemill {command}")), "{own}");
     }
     assert!(run(&["--version"]).succeeded().stdout.starts_with("tidemill "));
-    run(&["rnu"]).refused(2, &["rnu", "run"]);
+    run(&["stauts"]).refused(2, &["stauts", "status"]);
     run(&[]).refused(2, &["Usage"]);
 }
 
@@ -323,7 +323,7 @@ fn a_second_signal_ends_it_at_once() {
     assert!(ended.is_some(), "it did not end at once: {}", engine.log());
     stall.hold(false);
     world.catch_up();
-    let keys = world.sql.rows("SELECT id::text FROM products ORDER BY 1 COLLATE \"C\"");
+    let keys = world.sql.rows("SELECT id::text FROM products ORDER BY id::text COLLATE \"C\"");
     assert_eq!(
         world.documents("products").keys().collect::<Vec<_>>(),
         keys.iter().map(|row| &row[0]).collect::<Vec<_>>()

@@ -231,6 +231,15 @@ pub async fn create(connector: &Connector, name: &SlotName, on_wait: impl FnMut(
     Ok(Created { consistent_point: row.parse(1)?, snapshot: row.text(2)?.to_owned(), connection })
 }
 
+/// Proves that replication is allowed and nothing is in between that does not know it.
+pub async fn prove_replication(connector: &Connector) -> Result<()> {
+    let mut connection = connector.replication().await?;
+    connection.identify_system().await.map(|_| ()).map_err(|error| match error.is_sqlstate("42601") {
+        true => pooler("the server does not know the replication command IDENTIFY_SYSTEM"),
+        false => error,
+    })
+}
+
 /// Proves that a slot could be made, by one that goes with its session.
 pub async fn prove(connector: &Connector, on_wait: impl FnMut(&[Blocker])) -> Result<()> {
     let mut connection = connector.replication().await?;

@@ -1,1 +1,39 @@
+//! What has been delivered, what may be confirmed, and what goes to the sink next: decided here, done elsewhere.
+//!
+//! ```text
+//!  cuts ──► Ledger (a stream's spans) ──► Confirm (least of all streams) ──► Progress ──► standby status updates
+//!              ▲ settled parts
+//!  items ──► Delivery ──► Command::Send ──► (the sink) ──► read(response) ──► Answer ──┐
+//!              ▲───────────────────────────────────────────────────────────────────────┘
+//! ```
+//!
+//! Every part is a machine: it takes a [`Time`] and an event and gives commands back. There is no I/O here, no clock,
+//! no task and no randomness but a seed that is given in, so the same inputs give the same commands, and a simulator
+//! drives the very code that runs.
+//!
+//! Invariant of the crate: nothing is confirmed that has not settled, and of one document never two requests are in
+//! flight.
 
+mod answer;
+mod backoff;
+mod confirm;
+mod delivery;
+mod error;
+mod ledger;
+pub mod limits;
+mod progress;
+mod time;
+
+pub use answer::{
+    Answer, Exception, FILTER_PATH, Items, Outcome, Pause, PauseKind, Response, Sent, SinkError, Trouble, Unknown, read,
+};
+pub use backoff::Backoff;
+pub use confirm::{Confirm, StreamId};
+pub use delivery::{
+    ActionKind, Command, Counts, Delivery, Failure, GroupId, Item, ItemRef, RequestId, Slice, Status, Totals,
+};
+pub use error::Error;
+pub use ledger::{Ledger, SpanId};
+pub use limits::Limits;
+pub use progress::{Progress, StatusUpdate};
+pub use time::Time;

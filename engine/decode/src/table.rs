@@ -1,0 +1,217 @@
+use std::ops::Range;
+use std::sync::Arc;
+
+use tidemill_change::{Change, ChangeBatch, Commit, NO_ROW, OldImage, Op, Relation};
+
+use crate::bits::Bits;
+use crate::column::{Images, Shared};
+use crate::copy::Line;
+use crate::error::{At, Fault};
+use crate::pgoutput::Reader;
+use crate::views::Cell;
+
+/// Where in the WAL a row stands.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Place {
+    pub(crate) commit: Commit,
+    pub(crate) bucket: u16,
+    pub(crate) ordinal: u32,
+}
+
+/// The pending changes of one table, all of one shape.
+#[derive(Debug)]
+pub(crate) struct Table {
+    relation: Arc<Relation>,
+    shared: Shared,
+    rows: Images,
+    old: Images,
+    unchanged: Vec<Bits>,
+    commits: Vec<Commit>,
+    changes: Vec<Change>,
+    bytes: usize,
+    /// The cells of the update's old image that is being read: what did not change in the new one is taken from here.
+    old_cells: Vec<Option<Range<usize>>>,
+}
+
+impl Table {
+    pub(crate) fn new(relation: Arc<Relation>) -> Table {
+        let mut shared = Shared::default();
+        let rows = Images::new(&relation, &mut shared.views);
+        let old = Images::new(&relation, &mut shared.views);
+        let unchanged = relation.columns.iter().map(|_| Bits::default()).collect();
+        let (commits, changes, old_cells) = (Vec::new(), Vec::new(), Vec::new());
+        Table { relation, shared, rows, old, unchanged, commits, changes, bytes: 0, old_cells }
+    }
+
+    pub(crate) fn relation(&self) -> &Arc<Relation> {
+        &self.relation
+    }
+
+    pub(crate) fn change_count(&self) -> usize {
+        self.changes.len()
+    }
+
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Reads the rest of an insert message.
+    pub(crate) fn insert(&mut self, place: Place, reader: &mut Reader<'_>) -> Result<(), At> {
+        expect_tag(reader, b'N')?;
+        self.old_cells.clear();
+        let row = self.new_image(reader)?;
+        self.change(place, Op::Insert, OldImage::None, row, NO_ROW);
+        Ok(())
+    }
+
+    /// Reads the rest of an update message.
+    pub(crate) fn update(&mut self, place: Place, reader: &mut Reader<'_>) -> Result<(), At> {
+        self.old_cells.clear();
+        let (old_image, old) = match reader.u8()? {
+            b'N' => (OldImage::None, NO_ROW),
+            tag => {
+                let old = self.old_image(tag, reader)?;
+                expect_tag(reader, b'N')?;
+                old
+            }
+        };
+        let row = self.new_image(reader)?;
+        self.change(place, Op::Update, old_image, row, old);
+        Ok(())
+    }
+
+    /// Reads the rest of a delete message.
+    pub(crate) fn delete(&mut self, place: Place, reader: &mut Reader<'_>) -> Result<(), At> {
+        let tag = reader.u8()?;
+        let (old_image, old) = self.old_image(tag, reader)?;
+        reader.end()?;
+        self.change(place, Op::Delete, old_image, NO_ROW, old);
+        Ok(())
+    }
+
+    /// Reads one line of COPY text, its end cut off, as an insert.
+    pub(crate) fn copy(&mut self, place: Place, line: &mut Line<'_>) -> Result<(), At> {
+        let row = self.rows.rows;
+        let expected = self.rows.columns.len();
+        let mut found = 0;
+        while let Some(cell) = line.next_cell() {
+            let at = |fault| At { column: Some(found), fault };
+            let column = self.rows.columns.get_mut(found).ok_or(Fault::ColumnCount { expected, found: found + 1 })?;
+            match cell.map_err(at)? {
+                Some(cell) => column.push(row, cell, &mut self.shared).map_err(at)?,
+                None => column.push_null(row, &mut self.shared),
+            }
+            found += 1;
+        }
+        if found != expected {
+            return Err(Fault::ColumnCount { expected, found }.into());
+        }
+        self.rows.rows += 1;
+        self.change(place, Op::Insert, OldImage::None, row as u32, NO_ROW);
+        Ok(())
+    }
+
+    fn new_image(&mut self, reader: &mut Reader<'_>) -> Result<u32, At> {
+        let row = self.rows.rows;
+        expect_columns(reader, self.rows.columns.len())?;
+        for (index, column) in self.rows.columns.iter_mut().enumerate() {
+            let at = |fault| At { column: Some(index), fault };
+            match reader.u8().map_err(at)? {
+                b't' => column.push(row, reader.cell().map_err(at)?, &mut self.shared).map_err(at)?,
+                b'n' => column.push_null(row, &mut self.shared),
+                b'u' => match self.old_cells.get(index).cloned().flatten() {
+                    Some(Range { start, end }) => {
+                        let cell = Cell::Chunk { chunk: reader.chunk(), start, end };
+                        column.push(row, cell, &mut self.shared).map_err(at)?;
+                    }
+                    None => {
+                        column.push_null(row, &mut self.shared);
+                        self.unchanged[index].set(row);
+                    }
+                },
+                other => return Err(at(bad_cell(other))),
+            }
+        }
+        reader.end()?;
+        self.rows.rows += 1;
+        Ok(row as u32)
+    }
+
+    fn old_image(&mut self, tag: u8, reader: &mut Reader<'_>) -> Result<(OldImage, u32), At> {
+        let image = match tag {
+            b'K' => OldImage::Key,
+            b'O' => OldImage::Full,
+            other => return Err(Fault::Tag(other).into()),
+        };
+        let row = self.old.rows;
+        self.old_cells.clear();
+        expect_columns(reader, self.old.columns.len())?;
+        for (index, column) in self.old.columns.iter_mut().enumerate() {
+            let at = |fault| At { column: Some(index), fault };
+            let cell = match reader.u8().map_err(at)? {
+                b't' => Some(reader.cell().map_err(at)?),
+                // Postgres writes old images whole; servers before 14.2 left large key parts out.
+                b'n' | b'u' => None,
+                other => return Err(at(bad_cell(other))),
+            };
+            match cell {
+                Some(cell) => column.push(row, cell, &mut self.shared).map_err(at)?,
+                None => column.push_null(row, &mut self.shared),
+            }
+            self.old_cells.push(match cell {
+                Some(Cell::Chunk { start, end, .. }) => Some(start..end),
+                _ => None,
+            });
+        }
+        self.old.rows += 1;
+        Ok((image, row as u32))
+    }
+
+    fn change(&mut self, place: Place, op: Op, old_image: OldImage, row: u32, old: u32) {
+        if self.commits.last() != Some(&place.commit) {
+            self.commits.push(place.commit);
+        }
+        let Place { bucket, ordinal, .. } = place;
+        let commit = self.commits.len() as u32 - 1;
+        self.changes.push(Change { op, old_image, bucket, commit, ordinal, row, old });
+    }
+
+    pub(crate) fn add_bytes(&mut self, bytes: usize) {
+        self.bytes += bytes;
+    }
+
+    /// Takes what is pending; the table goes on empty.
+    pub(crate) fn take(&mut self) -> ChangeBatch {
+        let mut views = self.shared.views.finish();
+        let row_count = self.rows.rows;
+        let unchanged = self.unchanged.iter_mut().map(|bits| (!bits.is_empty()).then(|| bits.take(row_count)));
+        let unchanged = unchanged.collect();
+        let room = Vec::with_capacity(self.changes.len());
+        ChangeBatch {
+            relation: self.relation.clone(),
+            commits: std::mem::take(&mut self.commits),
+            changes: std::mem::replace(&mut self.changes, room),
+            rows: self.rows.take(&self.relation, &mut views),
+            old: self.old.take(&self.relation, &mut views),
+            unchanged,
+            bytes: std::mem::take(&mut self.bytes),
+        }
+    }
+}
+
+fn expect_tag(reader: &mut Reader<'_>, tag: u8) -> Result<(), Fault> {
+    match reader.u8()? {
+        found if found == tag => Ok(()),
+        found => Err(Fault::Tag(found)),
+    }
+}
+
+fn expect_columns(reader: &mut Reader<'_>, expected: usize) -> Result<(), Fault> {
+    let found = usize::from(reader.u16()?);
+    if found == expected { Ok(()) } else { Err(Fault::ColumnCount { expected, found }) }
+}
+
+#[cold]
+fn bad_cell(tag: u8) -> Fault {
+    if tag == b'b' { Fault::Binary } else { Fault::Tag(tag) }
+}

@@ -1,0 +1,143 @@
+//! One batch of a cut, with everything about it that is decided once: its columns as writers, its places' rules, what
+//! became of each row.
+
+use std::sync::Arc;
+
+use tidemill_change::{Change, NO_ROW, Staged};
+
+use crate::Error;
+use crate::column::{Column, Rules};
+use crate::document::{Shape, UnfitRow, columns, unfit_rows};
+use crate::place::{Images, Places};
+
+#[derive(Debug)]
+pub(crate) struct Lane<'a> {
+    pub(crate) staged: &'a Staged,
+    pub(crate) places: Arc<Places>,
+    pub(crate) shape: Arc<Shape>,
+    pub(crate) columns: Vec<Column<'a>>,
+    pub(crate) images: Images<'a>,
+    unfit: Vec<UnfitRow>,
+    /// Rejects as (row, place in `staged.rejects`), ascending.
+    rejects: Vec<(u32, u32)>,
+    /// The next document, reject and unfit document; changes name rows in ascending order.
+    at: Cursor,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Cursor {
+    document: usize,
+    reject: usize,
+    unfit: usize,
+}
+
+/// What became of a new image.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Outcome {
+    /// The stages made this document of it.
+    Document(u32),
+    /// The stages made several documents of it.
+    Several(usize),
+    Filtered,
+    /// A reject of the batch.
+    Rejected(usize),
+    Unfit(UnfitRow),
+}
+
+impl<'a> Lane<'a> {
+    pub(crate) fn new(
+        staged: &'a Staged,
+        places: Arc<Places>,
+        shape: Arc<Shape>,
+        rules: Rules,
+    ) -> Result<Lane<'a>, Error> {
+        check(staged, &places)?;
+        let columns = columns(&staged.documents)?;
+        let unfit = unfit_rows(&columns, staged.documents.num_rows(), rules);
+        let images = places.images(&staged.source.rows, &staged.source.old)?;
+        let mut rejects: Vec<_> = staged.rejects.iter().zip(0..).map(|(reject, at)| (reject.row, at)).collect();
+        rejects.sort_unstable();
+        Ok(Lane { staged, places, shape, columns, images, unfit, rejects, at: Cursor::default() })
+    }
+
+    pub(crate) fn change(&self, at: u32) -> &'a Change {
+        &self.staged.source.changes[at as usize]
+    }
+
+    /// What became of a row; rows are asked for in ascending order.
+    pub(crate) fn outcome(&mut self, row: u32) -> Outcome {
+        let of = &self.staged.of;
+        // A batch that lost nothing: the next document is the row's.
+        let next = self.at.document;
+        if of.get(next) == Some(&row)
+            && of.get(next + 1) != Some(&row)
+            && self.rejects.is_empty()
+            && self.unfit.is_empty()
+        {
+            self.at.document += 1;
+            return Outcome::Document(next as u32);
+        }
+        while of.get(self.at.document).is_some_and(|&of| of < row) {
+            self.at.document += 1;
+        }
+        while self.rejects.get(self.at.reject).is_some_and(|&(of, _)| of < row) {
+            self.at.reject += 1;
+        }
+        if let Some(&(of, reject)) = self.rejects.get(self.at.reject)
+            && of == row
+        {
+            return Outcome::Rejected(reject as usize);
+        }
+        let document = self.at.document;
+        match of[document..].iter().take_while(|&&of| of == row).count() {
+            0 => Outcome::Filtered,
+            1 => self.unfit(document as u32).map_or(Outcome::Document(document as u32), Outcome::Unfit),
+            count => Outcome::Several(count),
+        }
+    }
+
+    fn unfit(&mut self, document: u32) -> Option<UnfitRow> {
+        while self.unfit.get(self.at.unfit).is_some_and(|unfit| unfit.document < document) {
+            self.at.unfit += 1;
+        }
+        self.unfit.get(self.at.unfit).filter(|unfit| unfit.document == document).copied()
+    }
+}
+
+/// Whether a batch is what it says; what is wrong here is a fault of an earlier step, told before it can do harm.
+fn check(staged: &Staged, places: &Places) -> Result<(), Error> {
+    let source = &staged.source;
+    let relation = &source.relation;
+    let (rows, old) = (source.rows.num_rows() as u32, source.old.num_rows() as u32);
+    let wrong = |what: &str| Err(Error::batch(format!("a batch of {relation} is not sound: {what}")));
+    if staged.of.len() != staged.documents.num_rows() {
+        return wrong("it has not one row for each document");
+    }
+    if !staged.of.is_sorted() || staged.of.last().is_some_and(|&row| row >= rows) {
+        return wrong("its documents do not come from its rows in order");
+    }
+    let within = |at: u32, end: u32| at == NO_ROW || at < end;
+    let commits = source.commits.len() as u32;
+    if !source.changes.iter().all(|c| within(c.row, rows) && within(c.old, old) && c.commit < commits) {
+        return wrong("a change names a row or a commit that it does not have");
+    }
+    check_filled(staged, places)
+}
+
+/// Refuses a document that would lose a large value which the WAL left out.
+fn check_filled(staged: &Staged, places: &Places) -> Result<(), Error> {
+    let source = &staged.source;
+    for (at, unchanged) in source.unchanged.iter().enumerate() {
+        let Some(unchanged) = unchanged else { continue };
+        let column = source.rows.column(at);
+        let name = &source.relation.columns[at].name;
+        let needed = places.used.contains(&at) || staged.documents.schema_ref().column_with_name(name).is_some();
+        if needed && unchanged.set_indices().any(|row| column.is_null(row)) {
+            return Err(Error::unfilled(format!(
+                "column `{name}` of {} has a value that the WAL left out and that was not filled in",
+                source.relation
+            )));
+        }
+    }
+    Ok(())
+}

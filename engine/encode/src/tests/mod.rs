@@ -1,0 +1,7 @@
+//! The crate from its outside: batches in, lines out.
+
+mod changes;
+mod documents;
+mod places;
+mod properties;
+mod story;

@@ -1,0 +1,7 @@
+//! Settle as its callers see it.
+
+mod answers;
+mod delivery;
+mod delivery_model;
+mod ledger;
+mod progress;

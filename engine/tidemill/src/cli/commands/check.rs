@@ -1,0 +1,172 @@
+//! `check`: proves that everything is ready, by looking at all of it and doing what can be undone.
+
+use std::path::Path;
+
+use serde_json::json;
+
+use super::super::arguments::CheckArguments;
+use super::super::output::Output;
+use crate::config::Config;
+use crate::deliver::{self, Preparation, Sink};
+use crate::error::{Error, Result};
+use crate::pipeline::{Changed, connector, gone, look_at_plan, say_blockers};
+use crate::plan::{Findings, Plan, Plugins, Verdict};
+use crate::source::publication::{self, Actions, Wanted};
+use crate::source::slot::{self, SlotName};
+use crate::source::{Connector, Session};
+use crate::state::{SourceIdentity, State};
+
+const SOURCE: &str = "source";
+
+pub(super) async fn check(path: &Path, asked: &CheckArguments) -> Result<()> {
+    let config = Config::load(path)?;
+    let connector = connector(&config)?;
+    let mut findings = Findings::default();
+    let mut script = None;
+    if let Some(session) = findings.take(SOURCE, connector.sql().await) {
+        let plan = Plan::resolve(&config, &session, &connector, &mut Plugins::default(), &mut findings).await?;
+        if let Some(plan) = plan {
+            look_at_source(&config, &plan, &connector, &session, &mut findings).await?;
+            look_at_sinks(&config, &plan, &mut findings).await?;
+            script = Some(owners_script(&config, &plan, &findings));
+        }
+    }
+    if asked.sql {
+        let script = script.ok_or_else(|| findings.require().err().unwrap_or_else(|| Error::failed("the source cannot be looked at")))?;
+        return Output::stdout().text(&script);
+    }
+    let is_right = findings.is_right();
+    if asked.json {
+        Output::stdout().json(&json!({ "ready": is_right, "findings": findings.list }))?;
+    } else {
+        Output::stdout().text(&render(&findings))?;
+    }
+    if is_right { Ok(()) } else { Err(Error::failed("not everything is ready: see the lines with ✗")) }
+}
+
+fn render(findings: &Findings) -> String {
+    let line = |finding: &crate::plan::Finding| {
+        let mark = match finding.verdict {
+            Verdict::Right => '✓',
+            Verdict::Warning => '!',
+            Verdict::Wrong => '✗',
+        };
+        let sql = finding.sql.iter().flat_map(|sql| sql.lines()).map(|line| format!("\n      {line}"));
+        format!("{mark} {}: {}{}", finding.subject, finding.message, sql.collect::<String>())
+    };
+    findings.list.iter().map(line).collect::<Vec<_>>().join("\n")
+}
+
+async fn look_at_source(
+    config: &Config,
+    plan: &Plan,
+    connector: &Connector,
+    session: &Session,
+    findings: &mut Findings,
+) -> Result<()> {
+    let name: SlotName = config.source.slot.as_str().parse()?;
+    let state = State::read(&config.state)?;
+    let known = match &state {
+        Some(state) => state.source()?,
+        None => None,
+    };
+    if let (Some(state), Some(known)) = (&state, &known) {
+        let identity = SourceIdentity {
+            system_identifier: plan.server.system,
+            database: plan.server.database.clone(),
+            slot: name.as_str().to_owned(),
+        };
+        if let Err(error) = state.expect_source(known, &identity) {
+            findings.wrong("state", error.to_string(), None);
+        }
+        for stream in &plan.streams {
+            if let Err(error) = look_at_plan(stream, state, Changed::Refuse) {
+                findings.wrong(&format!("stream {}", stream.name), error.to_string(), None);
+            }
+        }
+    }
+    let found = findings.take(SOURCE, slot::inspect(session, &name).await);
+    match found {
+        Some(Some(slot)) => {
+            if findings.take(SOURCE, slot.require_usable(&plan.server.database)).is_some() {
+                findings.right(SOURCE, format!("slot `{}` is there", name.as_str()));
+            }
+        }
+        Some(None) if known.is_some_and(|known| known.consistent_point.is_some()) => {
+            findings.wrong(SOURCE, gone(&name).to_string(), None);
+        }
+        Some(None) => prove_slot(plan, connector, &name, findings).await,
+        None => {}
+    }
+    let tables: Vec<_> = plan.tables().iter().map(|table| (**table).clone()).collect();
+    let wanted = Wanted { name: &config.source.publication, tables: &tables, actions: Actions::ALL };
+    if let Some(found) = findings.take(SOURCE, publication::preview(session, &plan.server.user, wanted).await) {
+        let message = match found {
+            Some(_) => format!("publication `{}` is there", config.source.publication),
+            None => format!("publication `{}` can be made", config.source.publication),
+        };
+        findings.right(SOURCE, message);
+    }
+    Ok(())
+}
+
+/// Privileges are proved by doing: a temporary slot on a replication connection, gone with its session.
+async fn prove_slot(plan: &Plan, connector: &Connector, name: &SlotName, findings: &mut Findings) {
+    let free = [plan.server.require_free_slot(), plan.server.require_free_sender(), plan.server.require_logical()];
+    if free.iter().any(Result::is_err) {
+        free.into_iter().take(2).for_each(|free| {
+            findings.take(SOURCE, free);
+        });
+        return;
+    }
+    if findings.take(SOURCE, slot::prove(connector, say_blockers).await).is_some() {
+        findings.right(SOURCE, format!("slot `{}` can be made", name.as_str()));
+    }
+}
+
+async fn look_at_sinks(config: &Config, plan: &Plan, findings: &mut Findings) -> Result<()> {
+    for sink_config in config.sinks.values() {
+        let subject = format!("sink {}", sink_config.name);
+        let sink = match deliver::options(sink_config).and_then(|options| {
+            Sink::new(options).map_err(|error| Error::failed(error.to_string()))
+        }) {
+            Ok(sink) => sink,
+            Err(error) => {
+                findings.wrong(&subject, error.to_string(), None);
+                continue;
+            }
+        };
+        match sink.product().await {
+            Ok(product) => findings.right(&subject, format!("{} {}", product.name, product.version)),
+            Err(error) => {
+                findings.wrong(&subject, error.to_string(), None);
+                continue;
+            }
+        }
+        for stream in plan.streams.iter().filter(|stream| stream.sink == sink_config.name) {
+            let subject = format!("stream {}", stream.name);
+            let preparation = Preparation::of(stream, plan.server.system, tidemill_change::Epoch::default())?;
+            for line in preparation.look(&sink).await {
+                match line {
+                    Ok(message) => findings.right(&subject, message),
+                    Err(error) => findings.wrong(&subject, error.to_string(), None),
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// One script for whoever owns the tables.
+fn owners_script(config: &Config, plan: &Plan, findings: &Findings) -> String {
+    let tables: Vec<_> = plan.tables().iter().map(|table| (**table).clone()).collect();
+    let wanted = Wanted { name: &config.source.publication, tables: &tables, actions: Actions::ALL };
+    let mut script = publication::script(wanted, &plan.server.user);
+    for sql in findings.list.iter().filter_map(|finding| finding.sql.as_deref()) {
+        if !script.contains(sql) {
+            script.push('\n');
+            script.push_str(sql);
+        }
+    }
+    script
+}

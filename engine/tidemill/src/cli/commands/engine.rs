@@ -1,0 +1,118 @@
+//! `run`, and what is asked of an engine that runs or does not.
+
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use super::super::arguments::RunArguments;
+use super::super::output::{Output, bytes, count, table};
+use super::{ANSWER_PATIENCE, block_on};
+use crate::config::Config;
+use crate::control::{self, Request};
+use crate::error::{Error, Result};
+use crate::pipeline::{self, Changed, Options};
+use crate::signals;
+use crate::state::State;
+
+pub(super) fn run(path: &Path, asked: &RunArguments) -> Result<()> {
+    let config = Config::load(path)?;
+    let changed = match (asked.backfill_changed, asked.keep_old_documents) {
+        (true, _) => Changed::Backfill,
+        (_, true) => Changed::Keep,
+        _ => Changed::Refuse,
+    };
+    let options = Options { until_caught_up: asked.until_caught_up, changed };
+    block_on(async {
+        let stop = signals::stop(asked.with_stdin)?;
+        pipeline::run(config, options, stop).await
+    })
+}
+
+/// Carries out a request in the state, where no engine runs. It takes effect at the next start.
+pub(super) fn without_engine(config: &Config, request: &Request) -> Result<Value> {
+    let state = State::open(&config.state)?;
+    let known = |stream: &str| match state.stream(stream)? {
+        Some(_) => Ok(()),
+        None => Err(Error::failed(format!("stream `{stream}` has not run yet: there is nothing to change before `tidemill run`"))),
+    };
+    match request {
+        Request::Pause { stream } => {
+            known(stream)?;
+            state.set_paused(stream, Some("paused by `tidemill pause`"))?;
+            Ok(json!({ "running": false, "stream": stream, "state": "paused" }))
+        }
+        Request::Resume { stream } => {
+            known(stream)?;
+            state.set_paused(stream, None)?;
+            Ok(json!({ "running": false, "stream": stream, "state": "resumed" }))
+        }
+        Request::Backfill { stream } => {
+            known(stream)?;
+            let tables = pipeline::ask_for_backfill(&state, stream)?;
+            Ok(json!({ "running": false, "stream": stream, "tables": tables }))
+        }
+        Request::Status | Request::RetryDeadLetters { .. } => Err(Error::failed("no engine is running")),
+    }
+}
+
+pub(super) fn status(path: &Path, as_json: bool) -> Result<()> {
+    let config = Config::load(path)?;
+    let answer = match control::send(&config.state, &Request::Status, ANSWER_PATIENCE)? {
+        Some(answer) => answer,
+        None => from_state(&config)?,
+    };
+    if as_json {
+        return Output::stdout().json(&answer);
+    }
+    Output::stdout().text(&render(&answer))
+}
+
+/// What the state alone knows.
+fn from_state(config: &Config) -> Result<Value> {
+    let Some(state) = State::read(&config.state)? else {
+        return Ok(json!({ "running": false, "streams": [] }));
+    };
+    let streams = state.streams()?.into_iter().map(|stream| {
+        let letters = state.dead_letter_totals(&stream.name)?;
+        Ok(json!({
+            "name": stream.name,
+            "state": if stream.paused.is_some() { "paused" } else { "stopped" },
+            "reason": stream.paused,
+            "settled_lsn": stream.settled.to_string(),
+            "dead_letters": letters.rows,
+        }))
+    });
+    Ok(json!({ "running": false, "streams": streams.collect::<Result<Vec<_>>>()? }))
+}
+
+fn render(status: &Value) -> String {
+    let text = |value: &Value| value.as_str().unwrap_or("-").to_owned();
+    let number = |value: &Value| value.as_u64().map_or("-".to_owned(), count);
+    let rows: Vec<[String; 7]> = status["streams"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .map(|stream| {
+            [
+                text(&stream["name"]),
+                text(&stream["state"]),
+                stream["lag_bytes"].as_u64().map_or("-".to_owned(), bytes),
+                number(&stream["documents"]),
+                number(&stream["dead_letters"]),
+                text(&stream["settled_lsn"]),
+                stream["reason"].as_str().unwrap_or_default().to_owned(),
+            ]
+        })
+        .collect();
+    let head = match status["running"].as_bool() {
+        Some(true) => format!(
+            "engine {}, confirmed {}, {} behind",
+            text(&status["phase"]),
+            text(&status["confirmed_lsn"]),
+            status["lag_bytes"].as_u64().map_or("-".to_owned(), bytes)
+        ),
+        _ => "no engine is running with this state".to_owned(),
+    };
+    let names = ["stream", "state", "lag", "documents", "dead letters", "settled", ""];
+    format!("{head}\n{}", table(names, &rows))
+}

@@ -1,0 +1,159 @@
+//! What Tidemill asks of an index besides Bulk: that it is there with a mapping, whose it is, and which ids it holds.
+
+use reqwest::Method;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::client::{Answer, Sink, SinkError};
+
+/// A new index keeps tombstones this long, so that a late request does not bring a deleted document back.
+pub const GC_DELETES: &str = "1h";
+/// How many ids are read at a time when an index is emptied.
+pub const SCROLL_PAGE: usize = 10_000;
+
+/// What the server says of itself.
+#[derive(Clone, Debug)]
+pub struct Product {
+    pub name: String,
+    pub version: String,
+}
+
+/// An index as it is.
+#[derive(Clone, Debug)]
+pub struct IndexInfo {
+    pub name: String,
+    pub uuid: String,
+    pub settings: Value,
+    pub mappings: Value,
+}
+
+impl IndexInfo {
+    /// What Tidemill wrote into the mapping when it made the index.
+    pub fn meta(&self) -> Option<&Value> {
+        self.mappings.get("_meta")?.get("tidemill")
+    }
+}
+
+/// What became of the wish to have an index.
+#[derive(Clone, Debug)]
+pub enum Ensured {
+    Made,
+    WasThere(IndexInfo),
+}
+
+impl Sink {
+    pub async fn product(&self) -> Result<Product, SinkError> {
+        let answer = self.get("/").await?;
+        let body = self.json("/", &answer)?;
+        let text = |value: &Value| value.as_str().unwrap_or("unknown").to_owned();
+        let name = match body["version"]["distribution"].as_str() {
+            Some("opensearch") => "OpenSearch".to_owned(),
+            Some(other) => other.to_owned(),
+            None => "Elasticsearch".to_owned(),
+        };
+        Ok(Product { name, version: text(&body["version"]["number"]) })
+    }
+
+    /// The index of this name, `None` when it is missing. An alias answers with the index behind it.
+    pub async fn index(&self, index: &str) -> Result<Option<IndexInfo>, SinkError> {
+        let path = format!("/{}", escape(index));
+        let answer = self.get(&path).await?;
+        if answer.status == 404 {
+            return Ok(None);
+        }
+        let body = self.json(&path, &answer)?;
+        let (name, found) =
+            body.as_object().and_then(|indices| indices.iter().next()).ok_or_else(|| self.unusable(&path, &answer))?;
+        let uuid = found["settings"]["index"]["uuid"].as_str().unwrap_or_default().to_owned();
+        Ok(Some(IndexInfo {
+            name: name.clone(),
+            uuid,
+            settings: found["settings"].clone(),
+            mappings: found["mappings"].clone(),
+        }))
+    }
+
+    /// Makes the index where it is missing. One that another made at the same moment counts as there.
+    pub async fn ensure_index(&self, index: &str, mappings: &Value) -> Result<Ensured, SinkError> {
+        if let Some(found) = self.index(index).await? {
+            return Ok(Ensured::WasThere(found));
+        }
+        let path = format!("/{}", escape(index));
+        let body = json!({ "settings": { "index": { "gc_deletes": GC_DELETES } }, "mappings": mappings });
+        let answer = self.send(Method::PUT, &path, &body).await?;
+        if answer.is_success() {
+            return Ok(Ensured::Made);
+        }
+        let error: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
+        if error["error"]["type"] == "resource_already_exists_exception"
+            && let Some(found) = self.index(index).await?
+        {
+            return Ok(Ensured::WasThere(found));
+        }
+        Err(self.unusable(&path, &answer))
+    }
+
+    pub async fn refresh(&self, index: &str) -> Result<(), SinkError> {
+        let path = format!("/{}/_refresh", escape(index));
+        let answer = self.send(Method::POST, &path, &json!({})).await?;
+        if answer.is_success() { Ok(()) } else { Err(self.unusable(&path, &answer)) }
+    }
+
+    /// The first ids of the index, and the scroll that gives the others.
+    pub async fn scroll(&self, index: &str) -> Result<(String, Vec<ScrolledId>), SinkError> {
+        let path = format!("/{}/_search?scroll=5m", escape(index));
+        let body = json!({ "size": SCROLL_PAGE, "_source": false, "version": true, "sort": ["_doc"], "query": { "match_all": {} } });
+        let answer = self.send(Method::POST, &path, &body).await?;
+        self.scrolled(&path, &answer)
+    }
+
+    pub async fn scroll_on(&self, scroll: &str) -> Result<(String, Vec<ScrolledId>), SinkError> {
+        let path = "/_search/scroll";
+        let answer = self.send(Method::POST, path, &json!({ "scroll": "5m", "scroll_id": scroll })).await?;
+        self.scrolled(path, &answer)
+    }
+
+    /// Lets go of a scroll. One that could not be ended ends by itself.
+    pub async fn end_scroll(&self, scroll: &str) {
+        let _ended = self.send(Method::DELETE, "/_search/scroll", &json!({ "scroll_id": [scroll] })).await;
+    }
+
+    fn scrolled(&self, path: &str, answer: &Answer) -> Result<(String, Vec<ScrolledId>), SinkError> {
+        #[derive(Deserialize)]
+        struct Page {
+            _scroll_id: String,
+            hits: Hits,
+        }
+        #[derive(Deserialize)]
+        struct Hits {
+            hits: Vec<ScrolledId>,
+        }
+        if !answer.is_success() {
+            return Err(self.unusable(path, answer));
+        }
+        let page: Page = serde_json::from_slice(&answer.body).map_err(|_| self.unusable(path, answer))?;
+        Ok((page._scroll_id, page.hits.hits))
+    }
+
+    fn json(&self, path: &str, answer: &Answer) -> Result<Value, SinkError> {
+        if !answer.is_success() {
+            return Err(self.unusable(path, answer));
+        }
+        serde_json::from_slice(&answer.body).map_err(|_| self.unusable(path, answer))
+    }
+}
+
+/// A document's place, without the document.
+#[derive(Clone, Debug, Deserialize)]
+pub struct ScrolledId {
+    pub _index: String,
+    pub _id: String,
+    #[serde(default)]
+    pub _routing: Option<String>,
+    #[serde(default)]
+    pub _version: Option<u64>,
+}
+
+fn escape(index: &str) -> String {
+    percent_encoding::utf8_percent_encode(index, percent_encoding::NON_ALPHANUMERIC).to_string()
+}

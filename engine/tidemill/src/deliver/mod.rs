@@ -1,0 +1,12 @@
+//! The thin adapter between the delivery machine and a sink: HTTP requests out, answers in.
+
+mod client;
+mod index;
+mod mapping;
+mod prepare;
+mod tls;
+
+pub use client::{Answer, Sink, SinkError, SinkOptions};
+pub use index::{Ensured, GC_DELETES, IndexInfo, Product, ScrolledId};
+pub use mapping::{Origin, propose};
+pub use prepare::{Preparation, options};

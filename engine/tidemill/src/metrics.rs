@@ -1,0 +1,327 @@
+//! What the engine counts. The same atomics serve `/metrics` and `status`, and a counter is one addition: a step takes its
+//! stream's counters once and adds a batch at a time.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use prometheus_client::encoding::{EncodeLabelSet, text};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::Registry;
+use serde::{Deserialize, Serialize};
+
+/// What a stream does at the moment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Activity {
+    /// Entered at the start, and whenever something is waited for: the source, the sink, the slot.
+    #[default]
+    Waiting,
+    /// Entered when rows that are already there are read; left for `Streaming`.
+    Backfilling,
+    Streaming,
+    /// Entered when nothing can go on without somebody; left by `resume`.
+    Paused,
+}
+
+impl Activity {
+    const ALL: [Activity; 4] = [Activity::Waiting, Activity::Backfilling, Activity::Streaming, Activity::Paused];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Activity::Waiting => "waiting",
+            Activity::Backfilling => "backfilling",
+            Activity::Streaming => "streaming",
+            Activity::Paused => "paused",
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct StreamLabel {
+    stream: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ActivityLabel {
+    stream: String,
+    state: &'static str,
+}
+
+type GaugeF64 = Gauge<f64, AtomicU64>;
+
+/// From 100 µs, doubling, to a minute and a half.
+fn seconds_histogram() -> Histogram {
+    Histogram::new(prometheus_client::metrics::histogram::exponential_buckets(0.0001, 2.0, 20))
+}
+
+/// Declares what is counted a stream once: the families, the stream's own handles, and the snapshot.
+macro_rules! stream_metrics {
+    (
+        counters { $($counter:ident: $counter_help:literal,)* }
+        gauges { $($gauge:ident: $gauge_help:literal,)* }
+    ) => {
+        #[derive(Debug, Default)]
+        struct Families {
+            $($counter: Family<StreamLabel, Counter>,)*
+            $($gauge: Family<StreamLabel, Gauge>,)*
+            lag_seconds: Family<StreamLabel, GaugeF64>,
+            activity: Family<ActivityLabel, Gauge>,
+        }
+
+        impl Families {
+            fn register(&self, registry: &mut Registry) {
+                $(registry.register(concat!("stream_", stringify!($counter)), $counter_help, self.$counter.clone());)*
+                $(registry.register(concat!("stream_", stringify!($gauge)), $gauge_help, self.$gauge.clone());)*
+                registry.register("stream_lag_seconds", "Age of the oldest commit that has not settled", self.lag_seconds.clone());
+                registry.register("stream_state", "1 for what the stream does", self.activity.clone());
+            }
+
+            fn of(&self, stream: &str, commit_to_settled: Histogram) -> StreamMetrics {
+                let label = StreamLabel { stream: stream.to_owned() };
+                StreamMetrics {
+                    $($counter: self.$counter.get_or_create_owned(&label),)*
+                    $($gauge: self.$gauge.get_or_create_owned(&label),)*
+                    lag_seconds: self.lag_seconds.get_or_create_owned(&label),
+                    commit_to_settled,
+                    activity: Mutex::default(),
+                    activities: Activity::ALL.map(|activity| {
+                        let label = ActivityLabel { stream: stream.to_owned(), state: activity.as_str() };
+                        self.activity.get_or_create_owned(&label)
+                    }),
+                }
+            }
+        }
+
+        /// The counters of one stream.
+        #[derive(Debug)]
+        pub struct StreamMetrics {
+            $(#[doc = $counter_help] pub $counter: Counter,)*
+            $(#[doc = $gauge_help] pub $gauge: Gauge,)*
+            /// Age of the oldest commit that has not settled.
+            pub lag_seconds: GaugeF64,
+            /// Seconds from a commit to its last acknowledged document.
+            pub commit_to_settled: Histogram,
+            activity: Mutex<Activity>,
+            activities: [Gauge; Activity::ALL.len()],
+        }
+
+        impl StreamMetrics {
+            pub fn snapshot(&self) -> StreamSnapshot {
+                StreamSnapshot {
+                    activity: self.activity(),
+                    $($counter: self.$counter.get(),)*
+                    $($gauge: self.$gauge.get(),)*
+                    lag_seconds: self.lag_seconds.get(),
+                }
+            }
+        }
+
+        /// What one stream's counters say now.
+        #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+        pub struct StreamSnapshot {
+            #[serde(rename = "state")]
+            pub activity: Activity,
+            $(pub $counter: u64,)*
+            $(pub $gauge: i64,)*
+            pub lag_seconds: f64,
+        }
+    };
+}
+
+stream_metrics! {
+    counters {
+        rows_in: "Rows that came from the source, changed or read",
+        rows_out: "Rows that left the last stage",
+        rows_filtered: "Rows that a stage left out",
+        rows_rejected: "Rows that a stage refused",
+        documents_indexed: "Documents that the sink took",
+        documents_deleted: "Documents that the sink removed",
+        documents_stale: "Actions that the sink refused because it has a newer version",
+        bulks: "Bulk requests sent",
+        bulk_bytes: "Bytes of bulk requests sent",
+        retries: "Actions sent again",
+        throttled: "Answers 429",
+        dead_letters: "Dead letters written",
+    }
+    gauges {
+        lag_bytes: "WAL between the source's end and what has settled",
+        in_flight: "Actions sent and not answered",
+        dead_letters_open: "Dead letters that wait",
+    }
+}
+
+impl StreamMetrics {
+    pub fn activity(&self) -> Activity {
+        *self.activity.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn set_activity(&self, to: Activity) {
+        let mut activity = self.activity.lock().unwrap_or_else(PoisonError::into_inner);
+        for (gauge, each) in self.activities.iter().zip(Activity::ALL) {
+            gauge.set(i64::from(each == to));
+        }
+        *activity = to;
+    }
+}
+
+/// The counters of the source.
+#[derive(Debug, Default)]
+pub struct SourceMetrics {
+    pub wal_held_bytes: Gauge,
+    pub received_lsn: Gauge,
+    pub confirmed_lsn: Gauge,
+    /// 1 while the replication connection is up.
+    pub connected: Gauge,
+    pub bytes: Counter,
+    pub transactions: Counter,
+    pub reconnects: Counter,
+}
+
+/// What the source's counters say now.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SourceSnapshot {
+    pub connected: bool,
+    pub wal_held_bytes: i64,
+    pub received_lsn: i64,
+    pub confirmed_lsn: i64,
+    pub bytes: u64,
+    pub transactions: u64,
+    pub reconnects: u64,
+}
+
+impl SourceMetrics {
+    fn register(&self, registry: &mut Registry) {
+        registry.register(
+            "source_wal_held_bytes",
+            "WAL that the slot keeps on the source",
+            self.wal_held_bytes.clone(),
+        );
+        registry.register("source_received_lsn", "The WAL position received, as a number", self.received_lsn.clone());
+        registry.register(
+            "source_confirmed_lsn",
+            "The WAL position confirmed, as a number",
+            self.confirmed_lsn.clone(),
+        );
+        registry.register("source_connected", "1 while the replication connection is up", self.connected.clone());
+        registry.register("source_bytes", "Bytes of WAL messages received", self.bytes.clone());
+        registry.register("source_transactions", "Transactions received", self.transactions.clone());
+        registry.register("source_reconnects", "Connections taken up again", self.reconnects.clone());
+    }
+
+    pub fn snapshot(&self) -> SourceSnapshot {
+        SourceSnapshot {
+            connected: self.connected.get() != 0,
+            wal_held_bytes: self.wal_held_bytes.get(),
+            received_lsn: self.received_lsn.get(),
+            confirmed_lsn: self.confirmed_lsn.get(),
+            bytes: self.bytes.get(),
+            transactions: self.transactions.get(),
+            reconnects: self.reconnects.get(),
+        }
+    }
+}
+
+/// All counters of an engine.
+#[derive(Debug)]
+pub struct Metrics {
+    pub source: SourceMetrics,
+    registry: Registry,
+    families: Families,
+    commit_to_settled: Family<StreamLabel, Histogram>,
+    streams: Mutex<BTreeMap<String, Arc<StreamMetrics>>>,
+}
+
+impl Default for Metrics {
+    fn default() -> Metrics {
+        let mut registry = Registry::with_prefix("tidemill");
+        let (source, families) = (SourceMetrics::default(), Families::default());
+        let commit_to_settled = Family::new_with_constructor(seconds_histogram as fn() -> Histogram);
+        source.register(&mut registry);
+        families.register(&mut registry);
+        registry.register(
+            "stream_commit_to_settled_seconds",
+            "From a commit to its last acknowledged document",
+            commit_to_settled.clone(),
+        );
+        Metrics { source, registry, families, commit_to_settled, streams: Mutex::default() }
+    }
+}
+
+impl Metrics {
+    /// The counters of a stream; the same ones whenever it is asked.
+    pub fn stream(&self, name: &str) -> Arc<StreamMetrics> {
+        let mut streams = self.streams.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(stream) = streams.get(name) {
+            return stream.clone();
+        }
+        let histogram = self.commit_to_settled.get_or_create_owned(&StreamLabel { stream: name.to_owned() });
+        let stream = Arc::new(self.families.of(name, histogram));
+        stream.set_activity(Activity::Waiting);
+        streams.insert(name.to_owned(), stream.clone());
+        stream
+    }
+
+    pub fn snapshot(&self) -> Snapshot {
+        let streams = self.streams.lock().unwrap_or_else(PoisonError::into_inner);
+        let streams = streams.iter().map(|(name, stream)| (name.clone(), stream.snapshot())).collect();
+        Snapshot { source: self.source.snapshot(), streams }
+    }
+
+    /// The text that Prometheus reads (OpenMetrics).
+    pub fn encode(&self) -> String {
+        let mut out = String::new();
+        text::encode(&mut out, &self.registry).expect("writing to a string does not fail");
+        out
+    }
+}
+
+/// What all counters say now.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Snapshot {
+    pub source: SourceSnapshot,
+    pub streams: BTreeMap<String, StreamSnapshot>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_counted_shows_in_both_places() {
+        let metrics = Metrics::default();
+        let stream = metrics.stream("products");
+        stream.rows_in.inc_by(10);
+        metrics.stream("products").rows_in.inc_by(5);
+        stream.lag_seconds.set(1.5);
+        stream.in_flight.set(3);
+        stream.commit_to_settled.observe(0.0005);
+        stream.set_activity(Activity::Backfilling);
+        stream.set_activity(Activity::Streaming);
+        metrics.stream("orders").documents_stale.inc();
+        metrics.source.connected.set(1);
+
+        let snapshot = metrics.snapshot();
+        let products = &snapshot.streams["products"];
+        assert_eq!((products.rows_in, products.in_flight, products.lag_seconds), (15, 3, 1.5));
+        assert_eq!((products.activity, snapshot.streams["orders"].activity), (Activity::Streaming, Activity::Waiting));
+        assert!(snapshot.source.connected);
+        assert_eq!(serde_json::to_value(products).unwrap()["state"], "streaming");
+
+        let text = metrics.encode();
+        for line in [
+            "tidemill_stream_rows_in_total{stream=\"products\"} 15",
+            "tidemill_stream_documents_stale_total{stream=\"orders\"} 1",
+            "tidemill_stream_lag_seconds{stream=\"products\"} 1.5",
+            "tidemill_stream_state{stream=\"products\",state=\"streaming\"} 1",
+            "tidemill_stream_state{stream=\"products\",state=\"backfilling\"} 0",
+            "tidemill_stream_commit_to_settled_seconds_count{stream=\"products\"} 1",
+            "tidemill_source_connected 1",
+        ] {
+            assert!(text.lines().any(|l| l == line), "{line} is not in\n{text}");
+        }
+    }
+}

@@ -1,0 +1,179 @@
+//! Reads rows that were there before the stream began.
+//!
+//! Rows get the version of the LSN from which their stream reads on. Every change after that LSN is still to come and wins
+//! over them, so it does not matter in which later snapshot they are read: a backfill that was cut off is made again,
+//! and one that is asked for later is made the same way.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use tidemill_change::Commit;
+use tidemill_decode::CopyDecoder;
+use tokio::sync::watch;
+
+use super::source::{End, Shared};
+use super::worker::{Job, Ticket};
+use crate::error::{Error, Result};
+use crate::plan::Plan;
+use crate::source::Connector;
+use crate::source::slot::Created;
+use crate::source::snapshot::{Selection, SnapshotSource};
+use crate::state::{BackfillState, State, TableBackfill};
+
+/// A table that a stream has to read, by places in the plan.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Todo {
+    pub(super) stream: usize,
+    pub(super) table: usize,
+}
+
+/// What reading needs.
+pub(super) struct Reading<'a> {
+    pub(super) shared: &'a mut Shared,
+    pub(super) plan: &'a Plan,
+    pub(super) state: &'a Arc<State>,
+    pub(super) generation: u32,
+    pub(super) connector: &'a Connector,
+}
+
+/// How the reading of one table ended.
+enum TableEnd {
+    Read,
+    Stopped,
+    /// The stream is paused, or was told to begin again.
+    LetGo,
+}
+
+impl Reading<'_> {
+    /// Reads all, one table after another, and waits until it has settled.
+    pub(super) async fn run(
+        mut self,
+        todo: Vec<Todo>,
+        created: Option<Created>,
+        stop: &mut watch::Receiver<bool>,
+    ) -> Result<Option<End>> {
+        let mut source = match &created {
+            Some(created) => SnapshotSource::exported(self.connector, &created.snapshot).await?,
+            None => SnapshotSource::fresh(self.connector).await?,
+        };
+        let mut waiting = Vec::new();
+        for todo in todo {
+            match self.read(&mut source, todo, stop).await? {
+                TableEnd::Read => waiting.push(todo),
+                TableEnd::Stopped => return Ok(Some(End::Stopped)),
+                TableEnd::LetGo => {}
+            }
+        }
+        source.finish().await?;
+        drop(created);
+        if self.settle(waiting, stop).await? { Ok(None) } else { Ok(Some(End::Stopped)) }
+    }
+
+    async fn read(
+        &mut self,
+        source: &mut SnapshotSource,
+        todo: Todo,
+        stop: &mut watch::Receiver<bool>,
+    ) -> Result<TableEnd> {
+        let table = Arc::clone(&self.plan.streams[todo.stream].tables[todo.table]);
+        let stream = &self.shared.streams[todo.stream];
+        let point = stream.from;
+        tracing::info!(stream = stream.name, table = %table.relation, rows = table.rows, "backfill begins");
+        self.note(todo, BackfillState::Running { consistent_point: point })?;
+        let observed = self.shared.board.observed(todo.stream).ok_or_else(|| Error::failed("a stream without its figures"))?;
+        observed.backfill_estimate.fetch_add(table.rows.unwrap_or_default(), Ordering::Relaxed);
+        let mut decoder = CopyDecoder::new(Arc::clone(&table.relation), Commit { lsn: point, xid: 0, time_us: 0 });
+        source.copy(Selection { table: &table, columns: None, condition: None }).await?;
+        loop {
+            let frames = tokio::select! {
+                _ = stop.wait_for(|stop| *stop) => return Ok(TableEnd::Stopped),
+                frames = source.read() => frames?,
+            };
+            let last = frames.frames.is_empty();
+            for line in &frames.frames {
+                decoder.row(&frames.chunk, line.clone()).map_err(|error| Error::failed(error.to_string()))?;
+                let caps = self.shared.caps;
+                if decoder.pending_rows() >= caps.rows || decoder.pending_bytes() >= caps.bytes {
+                    observed.backfill_rows.fetch_add(decoder.pending_rows() as u64, Ordering::Relaxed);
+                    if let Some(end) = self.hand_on(&mut decoder, todo, false, stop).await? {
+                        return self.abandon(source, end).await;
+                    }
+                }
+            }
+            if last {
+                observed.backfill_rows.fetch_add(decoder.pending_rows() as u64, Ordering::Relaxed);
+                return Ok(self.hand_on(&mut decoder, todo, true, stop).await?.unwrap_or(TableEnd::Read));
+            }
+        }
+    }
+
+    /// Reads a copy to its end without looking at it, since the next table comes on the same session.
+    async fn abandon(&mut self, source: &mut SnapshotSource, end: TableEnd) -> Result<TableEnd> {
+        if matches!(end, TableEnd::LetGo) {
+            while !source.read().await?.frames.is_empty() {}
+        }
+        Ok(end)
+    }
+
+    async fn hand_on(
+        &mut self,
+        decoder: &mut CopyDecoder,
+        todo: Todo,
+        last: bool,
+        stop: &mut watch::Receiver<bool>,
+    ) -> Result<Option<TableEnd>> {
+        let batches = match decoder.pending_rows() {
+            0 => Vec::new(),
+            _ => vec![Arc::new(decoder.take())],
+        };
+        let table = self.plan.streams[todo.stream].tables[todo.table].relation.id;
+        let ticket = Ticket::Backfill { table, at: self.shared.streams[todo.stream].from, last };
+        let job = Job { generation: self.generation, ticket, batches, truncate: None };
+        let stream = &mut self.shared.streams[todo.stream];
+        let paused = stream.report.clone();
+        tokio::select! {
+            _ = stop.wait_for(|stop| *stop) => Ok(Some(TableEnd::Stopped)),
+            () = super::stream::paused(paused) => {
+                stream.attached = false;
+                Ok(Some(TableEnd::LetGo))
+            }
+            sent = stream.jobs.send(job) => match sent {
+                Ok(()) => Ok(None),
+                Err(_) => Err(Error::failed(format!("stream `{}` ended", stream.name))),
+            },
+        }
+    }
+
+    /// Waits until all that was read has settled, and keeps that. False when it was stopped before.
+    async fn settle(&mut self, mut waiting: Vec<Todo>, stop: &mut watch::Receiver<bool>) -> Result<bool> {
+        let moved = Arc::clone(&self.shared.moved);
+        loop {
+            for todo in std::mem::take(&mut waiting) {
+                let stream = &mut self.shared.streams[todo.stream];
+                if stream.is_paused() {
+                    stream.attached = false;
+                } else if stream.has_read(self.generation, self.plan.streams[todo.stream].tables[todo.table].relation.id) {
+                    let point = stream.from;
+                    self.note(todo, BackfillState::Done { consistent_point: point })?;
+                    tracing::info!(stream = self.shared.streams[todo.stream].name, "backfill of a table is done");
+                } else {
+                    waiting.push(todo);
+                }
+            }
+            if waiting.is_empty() {
+                return Ok(true);
+            }
+            tokio::select! {
+                _ = stop.wait_for(|stop| *stop) => return Ok(false),
+                () = moved.notified() => {}
+            }
+        }
+    }
+
+    fn note(&self, todo: Todo, state: BackfillState) -> Result<()> {
+        let stream = &self.plan.streams[todo.stream];
+        let relation = &stream.tables[todo.table].relation;
+        let backfill = TableBackfill { table: relation.id, name: relation.to_string(), state };
+        self.state.set_backfill(&stream.name, &backfill)
+    }
+}

@@ -1,0 +1,231 @@
+//! What an engine shows and takes: the answers to commands, readiness, and the wishes of operators.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use serde::Serialize;
+use serde_json::json;
+use tidemill_change::Lsn;
+use tokio::sync::{Notify, mpsc, watch};
+
+use super::observe::{Observed, StreamStatus};
+use super::stream::{Report, Standing, StreamHandle, Wish};
+use crate::config::Config;
+use crate::control::{Call, Request};
+use crate::error::{Error, Result};
+use crate::http::Readiness;
+use crate::state::{BackfillState, State, TableBackfill};
+
+/// What the engine is doing as a whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Phase {
+    Starting,
+    Backfilling,
+    Streaming,
+    /// The source is not there.
+    Waiting,
+}
+
+/// The answer to `status --json` of an engine that runs.
+#[derive(Clone, Debug, Serialize)]
+pub struct Status {
+    pub running: bool,
+    pub phase: Phase,
+    /// Why the source is waited for.
+    pub reason: Option<String>,
+    pub confirmed_lsn: String,
+    pub wal_end_lsn: String,
+    pub lag_bytes: u64,
+    pub streams: Vec<StreamStatus>,
+}
+
+#[derive(Debug)]
+struct Stream {
+    name: String,
+    wishes: mpsc::Sender<Wish>,
+    report: watch::Receiver<Report>,
+    observed: Arc<Observed>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Board {
+    state: Arc<State>,
+    config_path: String,
+    streams: Mutex<Vec<Stream>>,
+    phase: Mutex<(Phase, Option<String>)>,
+    confirmed: AtomicU64,
+    wal_end: AtomicU64,
+    /// Somebody asked for a backfill: the source begins again with it.
+    again: AtomicBool,
+    moved: Mutex<Option<Arc<Notify>>>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Board {
+    pub(crate) fn new(config: &Config, state: Arc<State>) -> Board {
+        Board {
+            state,
+            config_path: config.path.display().to_string(),
+            streams: Mutex::default(),
+            phase: Mutex::new((Phase::Starting, None)),
+            confirmed: AtomicU64::new(0),
+            wal_end: AtomicU64::new(0),
+            again: AtomicBool::new(false),
+            moved: Mutex::default(),
+        }
+    }
+
+    pub(crate) fn add(&self, handle: &StreamHandle, observed: Arc<Observed>) {
+        let (name, wishes, report) = (handle.name.clone(), handle.wishes.clone(), handle.report.clone());
+        lock(&self.streams).push(Stream { name, wishes, report, observed });
+    }
+
+    pub(crate) fn observed(&self, place: usize) -> Option<Arc<Observed>> {
+        lock(&self.streams).get(place).map(|stream| Arc::clone(&stream.observed))
+    }
+
+    pub(crate) fn wake_by(&self, moved: &Arc<Notify>) {
+        *lock(&self.moved) = Some(Arc::clone(moved));
+    }
+
+    pub(crate) fn phase(&self, phase: Phase) {
+        *lock(&self.phase) = (phase, None);
+    }
+
+    pub(crate) fn waits(&self, error: &Error) {
+        *lock(&self.phase) = (Phase::Waiting, Some(error.to_string()));
+    }
+
+    pub(crate) fn progress(&self, confirmed: Lsn, wal_end: Lsn) {
+        self.confirmed.store(confirmed.0, Ordering::Relaxed);
+        self.wal_end.fetch_max(wal_end.0, Ordering::Relaxed);
+    }
+
+    /// Whether somebody asked for the source to begin again; asked once, it is told once.
+    pub(crate) fn take_again(&self) -> bool {
+        self.again.swap(false, Ordering::Relaxed)
+    }
+
+    /// The streams that are paused, each with its reason.
+    pub(crate) fn paused(&self) -> Vec<String> {
+        let streams = lock(&self.streams);
+        let paused = streams.iter().filter_map(|stream| match &stream.report.borrow().standing {
+            Standing::Paused(reason) => Some(format!("stream `{}` is paused: {reason}", stream.name)),
+            _ => None,
+        });
+        paused.collect()
+    }
+
+    pub(crate) fn status(&self) -> Status {
+        let wal_end = Lsn(self.wal_end.load(Ordering::Relaxed));
+        let confirmed = Lsn(self.confirmed.load(Ordering::Relaxed));
+        let (phase, reason) = lock(&self.phase).clone();
+        let streams = lock(&self.streams);
+        let streams = streams.iter().map(|stream| {
+            let Report { settled, standing, .. } = stream.report.borrow().clone();
+            stream.observed.status(&stream.name, &standing, settled, wal_end)
+        });
+        Status {
+            running: true,
+            phase,
+            reason,
+            confirmed_lsn: confirmed.to_string(),
+            wal_end_lsn: wal_end.to_string(),
+            lag_bytes: wal_end.0.saturating_sub(confirmed.0),
+            streams: streams.collect(),
+        }
+    }
+
+    /// Ready: streaming, nothing paused or waiting, within the lag.
+    pub(crate) fn readiness(&self, lag: Duration) -> Readiness {
+        let status = self.status();
+        if status.phase != Phase::Streaming {
+            let phase = format!("{:?}", status.phase).to_lowercase();
+            return Readiness { reasons: vec![format!("the engine is {phase}")] };
+        }
+        let reasons = status.streams.iter().filter_map(|stream| match &stream.reason {
+            Some(reason) => Some(format!("stream `{}`: {reason}", stream.name)),
+            None if self.observed_lag(&stream.name) > lag => {
+                Some(format!("stream `{}` is more than {} s behind", stream.name, lag.as_secs()))
+            }
+            None => None,
+        });
+        Readiness { reasons: reasons.collect() }
+    }
+
+    fn observed_lag(&self, name: &str) -> Duration {
+        let streams = lock(&self.streams);
+        let stream = streams.iter().find(|stream| stream.name == name);
+        stream.map_or(Duration::ZERO, |stream| Duration::from_secs_f64(stream.observed.metrics.lag_seconds.get().max(0.0)))
+    }
+
+    /// Answers commands until the engine ends.
+    pub(crate) async fn answer(self: Arc<Self>, mut calls: mpsc::Receiver<Call>) {
+        while let Some(call) = calls.recv().await {
+            let answer = self.carry_out(&call.request).await;
+            call.answer(answer);
+        }
+    }
+
+    async fn carry_out(&self, request: &Request) -> Result<serde_json::Value> {
+        match request {
+            Request::Status => serde_json::to_value(self.status())
+                .map_err(|error| Error::failed("the status has no JSON form").with_cause(error)),
+            Request::Pause { stream } => {
+                self.wish(stream, Wish::Pause).await?;
+                self.state.set_paused(stream, Some("paused by `tidemill pause`"))?;
+                Ok(json!({ "stream": stream, "state": "paused" }))
+            }
+            Request::Resume { stream } => {
+                self.wish(stream, Wish::Resume).await?;
+                self.state.set_paused(stream, None)?;
+                self.wake();
+                Ok(json!({ "stream": stream, "state": "resumed" }))
+            }
+            Request::Backfill { stream } => {
+                self.find(stream)?;
+                let tables = ask_for_backfill(&self.state, stream)?;
+                self.again.store(true, Ordering::Relaxed);
+                self.wake();
+                Ok(json!({ "stream": stream, "tables": tables }))
+            }
+            Request::RetryDeadLetters { .. } => {
+                Err(Error::failed("dead letters are retried beside the engine, not by it"))
+            }
+        }
+    }
+
+    fn wake(&self) {
+        if let Some(moved) = &*lock(&self.moved) {
+            moved.notify_one();
+        }
+    }
+
+    fn find(&self, name: &str) -> Result<mpsc::Sender<Wish>> {
+        let streams = lock(&self.streams);
+        let stream = streams.iter().find(|stream| stream.name == name);
+        let names: Vec<_> = streams.iter().map(|stream| format!("`{}`", stream.name)).collect();
+        stream.map(|stream| stream.wishes.clone()).ok_or_else(|| {
+            Error::usage(format!("there is no stream `{name}` in `{}`: it has {}", self.config_path, names.join(", ")))
+        })
+    }
+
+    async fn wish(&self, name: &str, wish: Wish) -> Result<()> {
+        let wishes = self.find(name)?;
+        wishes.send(wish).await.map_err(|_| Error::failed(format!("stream `{name}` is ending")))
+    }
+}
+
+/// Marks a stream's tables as to be read, in the state; gives their names.
+pub(crate) fn ask_for_backfill(state: &State, stream: &str) -> Result<Vec<String>> {
+    let known = state.backfills(stream)?;
+    for table in &known {
+        state.set_backfill(stream, &TableBackfill { state: BackfillState::Todo, ..table.clone() })?;
+    }
+    Ok(known.into_iter().map(|table| table.name).collect())
+}

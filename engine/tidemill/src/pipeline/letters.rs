@@ -1,0 +1,164 @@
+//! What cannot become a document, kept: on disk before its change counts as settled.
+
+use std::sync::Arc;
+
+use tidemill_change::ChangeBatch;
+use tidemill_encode::{Action, ActionKind, Encoded, Rejected};
+use tidemill_settle::SinkError;
+
+use crate::config::{DeadLetters, DeadLettersThen, Rejects};
+use crate::state::{LetterKind, NewDeadLetter, State};
+
+/// A stream's dead letters.
+pub(crate) struct Letters {
+    pub(crate) state: Arc<State>,
+    pub(crate) stream: String,
+    pub(crate) limits: DeadLetters,
+    pub(crate) rejects: Rejects,
+    pub(crate) window: Window,
+}
+
+/// Rows and rejects since the ratio was last looked at.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Window {
+    rows: u64,
+    rejected: u64,
+}
+
+impl Letters {
+    pub(crate) fn new(state: Arc<State>, stream: &str, limits: DeadLetters, rejects: Rejects) -> Letters {
+        Letters { state, stream: stream.to_owned(), limits, rejects, window: Window::default() }
+    }
+
+    /// Keeps the rows that stages or the encoder refused.
+    pub(crate) async fn rejected(&self, encoded: &Encoded, batches: &[Arc<ChangeBatch>]) -> Result<(), String> {
+        let letters = encoded.rejected.iter().map(|rejected| self.of_reject(rejected, batches)).collect();
+        self.store(letters).await
+    }
+
+    /// Counts a body's rows; gives the reason to pause where too many of them were refused.
+    pub(crate) fn too_many_rejects(&mut self, encoded: &Encoded) -> Option<String> {
+        let rejected = encoded.rejected.len() as u64;
+        self.window.rows += encoded.actions.len() as u64 + encoded.counts.filtered as u64 + rejected;
+        self.window.rejected += rejected;
+        if self.window.rows < self.rejects.of {
+            return None;
+        }
+        let Window { rows, rejected } = std::mem::take(&mut self.window);
+        (rejected as f64 > rows as f64 * self.rejects.ratio).then(|| {
+            format!(
+                "{rejected} of {rows} rows were rejected, more than `rejects.ratio` {} allows: see `tidemill dead-letters \
+                 list`, mend the plugin or the rows, then `tidemill resume {}`",
+                self.rejects.ratio, self.stream
+            )
+        })
+    }
+
+    /// An action that the sink will never take.
+    pub(crate) fn of_action(
+        &self,
+        encoded: &Encoded,
+        action: &Action,
+        batches: &[Arc<ChangeBatch>],
+        error: &SinkError,
+    ) -> NewDeadLetter {
+        let lines = String::from_utf8_lossy(&encoded.body[action.start..action.end]);
+        let (line, document) = lines.split_once('\n').unwrap_or((&lines, ""));
+        let (index, key) = place_of(line);
+        let batch = batches.get(action.batch as usize);
+        NewDeadLetter {
+            stream: self.stream.clone(),
+            table: batch.map(|batch| batch.relation.to_string()).unwrap_or_default(),
+            key,
+            index,
+            kind: match action.kind {
+                ActionKind::Index => LetterKind::Index,
+                ActionKind::Delete => LetterKind::Delete,
+            },
+            commit: action.version.commit(),
+            ordinal: batch.map_or(0, |batch| batch.changes[action.change as usize].ordinal),
+            version: action.version,
+            action: Some(line.to_owned()),
+            document: (action.kind == ActionKind::Index).then(|| document.trim_end().to_owned()),
+            error_type: error.kind.clone(),
+            error: error.json.clone(),
+            stage: None,
+            plugin_sha256: None,
+            attempts: 1,
+        }
+    }
+
+    fn of_reject(&self, rejected: &Rejected, batches: &[Arc<ChangeBatch>]) -> NewDeadLetter {
+        let batch = &batches[rejected.batch as usize];
+        let place = rejected.place.as_ref();
+        NewDeadLetter {
+            stream: self.stream.clone(),
+            table: batch.relation.to_string(),
+            key: place.map(|place| place.id.clone()).unwrap_or_default(),
+            index: place.map(|place| place.index.clone()).unwrap_or_default(),
+            kind: LetterKind::Row,
+            commit: rejected.version.commit(),
+            ordinal: batch.changes[rejected.change as usize].ordinal,
+            version: rejected.version,
+            action: None,
+            document: Some(String::from_utf8_lossy(&rejected.document).into_owned()),
+            error_type: rejected.code.clone(),
+            error: rejected.message.clone(),
+            stage: rejected.stage.clone(),
+            plugin_sha256: rejected.plugin_sha256.clone(),
+            attempts: 1,
+        }
+    }
+
+    /// Writes letters; they are on disk when this returns.
+    pub(crate) async fn store(&self, letters: Vec<NewDeadLetter>) -> Result<(), String> {
+        if letters.is_empty() {
+            return Ok(());
+        }
+        let state = Arc::clone(&self.state);
+        let count = letters.len();
+        let written = tokio::task::spawn_blocking(move || state.add_dead_letters(&letters)).await;
+        match written {
+            Ok(Ok(())) => {
+                tracing::warn!(stream = self.stream, count, "dead letters were written: see `tidemill dead-letters list`");
+                Ok(())
+            }
+            Ok(Err(error)) => Err(format!("a dead letter could not be written: {error}")),
+            Err(error) => Err(format!("a dead letter could not be written: {error}")),
+        }
+    }
+
+    /// The reason to pause where the letters have reached their limit; or the oldest go, where that is wished.
+    pub(crate) async fn full(&self) -> Option<String> {
+        let (state, stream, limits) = (Arc::clone(&self.state), self.stream.clone(), self.limits);
+        let looked = tokio::task::spawn_blocking(move || {
+            let totals = state.dead_letter_totals(&stream)?;
+            if totals.rows <= limits.rows_max && totals.bytes <= limits.bytes_max {
+                return Ok(None);
+            }
+            if limits.then == DeadLettersThen::DropOldest {
+                let dropped = state.drop_oldest_dead_letters(&stream, limits.rows_max, limits.bytes_max)?;
+                tracing::error!(stream, dropped, "the oldest dead letters were dropped, as `dead_letters.then` says");
+                return Ok(None);
+            }
+            Ok(Some(format!(
+                "its {} dead letters of {} bytes are more than `dead_letters` allows: see `tidemill dead-letters list`, \
+                 retry or drop them, then `tidemill resume {stream}`",
+                totals.rows, totals.bytes
+            )))
+        });
+        match looked.await {
+            Ok(Ok(reason)) => reason,
+            Ok(Err(error)) => Some(crate::error::Error::to_string(&error)),
+            Err(error) => Some(error.to_string()),
+        }
+    }
+}
+
+/// Index and id of an action line.
+fn place_of(line: &str) -> (String, String) {
+    let action: serde_json::Value = serde_json::from_str(line).unwrap_or_default();
+    let meta = action.as_object().and_then(|action| action.values().next());
+    let text = |key: &str| meta.and_then(|meta| meta[key].as_str()).unwrap_or_default().to_owned();
+    (text("_index"), text("_id"))
+}

@@ -1,0 +1,421 @@
+//! The engine: reads what has to be read, follows the stream, delivers, confirms; until it is told to stop.
+//!
+//! ```text
+//!  start ─► streams (worker thread, task) ─┐
+//!        └► source: backfill what is to be read ─► follow ─► again, where a stream or the connection asks for it
+//! ```
+
+mod backfill;
+mod board;
+mod clock;
+mod fill;
+mod letters;
+mod observe;
+mod retry;
+mod source;
+mod start;
+mod stream;
+mod worker;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use tidemill_change::{Lsn, TableId};
+use tidemill_decode::Decoder;
+use tidemill_encode::Encoder;
+use tidemill_settle::{Backoff, Limits};
+use tokio::sync::{Notify, mpsc, watch};
+
+pub(crate) use self::board::ask_for_backfill;
+pub use self::board::{Phase, Status};
+pub use self::observe::StreamStatus;
+pub(crate) use self::retry::retry_letters;
+pub use self::start::Changed;
+pub(crate) use self::start::{connector, gone, look_at_plan, say_blockers};
+use self::board::Board;
+use self::clock::Clock;
+use self::fill::Filler;
+use self::letters::Letters;
+use self::observe::Observed;
+use self::source::{Caps, End, Reader, Shared};
+use self::start::Started;
+use self::stream::{Parts, StreamHandle, StreamTask};
+use self::worker::Worker;
+use crate::config::Config;
+use crate::control;
+use crate::deliver::{self, Sink};
+use crate::error::{Error, Result};
+use crate::http;
+use crate::metrics::Metrics;
+use crate::plan::{Findings, Plan, Plugins, StreamPlan};
+use crate::source::{Connector, Session};
+use crate::state::{BackfillState, State};
+
+/// Jobs that wait for a stream's worker, and bodies that wait for its task: one, so that what is not yet needed stays a
+/// growing batch.
+const JOBS_MAX: usize = 1;
+/// The first and the longest delay before the source is tried again.
+const RECONNECT_DELAY_MIN: Duration = Duration::from_millis(200);
+const RECONNECT_DELAY_MAX: Duration = Duration::from_secs(30);
+/// What is in flight at a stop has this long to settle; what has not is sent again at the next start.
+const DRAIN_PATIENCE: Duration = Duration::from_secs(20);
+/// What the streams of an engine hold together in bodies that have not settled.
+const HELD_BYTES_ALL_MAX: u64 = 48 << 20;
+
+/// How to run.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// Stop once everything that is committed now has settled.
+    pub until_caught_up: bool,
+    /// What to do about a stream whose plan is not the one its documents were made by.
+    pub changed: Changed,
+}
+
+/// Runs until `stop` says so, or until it has caught up where that is asked for.
+pub async fn run(config: Config, options: Options, mut stop: watch::Receiver<bool>) -> Result<()> {
+    let state = Arc::new(State::open(&config.state)?);
+    let metrics = Arc::new(Metrics::default());
+    let board = Arc::new(Board::new(&config, Arc::clone(&state)));
+    let http = match &config.http {
+        Some(options) => Some(show(options, &metrics, &board, config.ready.lag).await?),
+        None => None,
+    };
+    let connector = start::connector(&config)?;
+    let Some((mut session, plan)) = resolve(&config, &connector, &options, &mut stop).await? else { return Ok(()) };
+    let started = start::start(&config, &plan, &connector, &mut session, &state, options.changed, &mut stop).await?;
+    let Some(started) = started else { return Ok(()) };
+    let (control, calls) = control::Server::start(&config.state)?;
+    let until = match options.until_caught_up {
+        true => Some(start::wal_end(&session).await?),
+        false => None,
+    };
+    let engine = Engine::build(&config, &plan, &state, &metrics, &board, started, until)?;
+    let answering = tokio::spawn(Arc::clone(&board).answer(calls));
+    let result = engine.run(&config, &plan, connector, session, &mut stop).await;
+    answering.abort();
+    drop((control, http));
+    result?;
+    match board.paused() {
+        paused if paused.is_empty() || !options.until_caught_up => Ok(()),
+        paused => Err(Error::failed(format!("not all is delivered: {}", paused.join("; ")))),
+    }
+}
+
+/// How often `/readyz` looks.
+const READINESS_INTERVAL: Duration = Duration::from_millis(500);
+
+/// Serves metrics and health until what it returns is dropped.
+async fn show(
+    options: &crate::config::Http,
+    metrics: &Arc<Metrics>,
+    board: &Arc<Board>,
+    lag: Duration,
+) -> Result<tokio::task::JoinSet<()>> {
+    let server = http::Server::bind(options).await?;
+    tracing::info!(address = %server.address(), "metrics and health are served");
+    let (sender, readiness) = watch::channel(board.readiness(lag));
+    let (metrics, board) = (Arc::clone(metrics), Arc::clone(board));
+    let mut tasks = tokio::task::JoinSet::new();
+    tasks.spawn(async move {
+        if let Err(error) = server.serve(metrics, readiness, std::future::pending()).await {
+            tracing::error!(%error, "metrics and health are not served any more");
+        }
+    });
+    tasks.spawn(async move {
+        let mut ticks = tokio::time::interval(READINESS_INTERVAL);
+        loop {
+            ticks.tick().await;
+            sender.send_replace(board.readiness(lag));
+        }
+    });
+    Ok(tasks)
+}
+
+/// Looks at everything, as `check` does. A database that cannot be reached at present is waited for, unless somebody
+/// waits for the end.
+async fn resolve(
+    config: &Config,
+    connector: &Connector,
+    options: &Options,
+    stop: &mut watch::Receiver<bool>,
+) -> Result<Option<(Session, Plan)>> {
+    let mut backoff = Backoff::new(RECONNECT_DELAY_MIN, RECONNECT_DELAY_MAX, 0);
+    let mut plugins = Plugins::default();
+    let mut failures = 0;
+    loop {
+        let error = match try_resolve(config, connector, &mut plugins).await {
+            Ok(resolved) => return Ok(Some(resolved)),
+            Err(error) if error.is_transient() && !options.until_caught_up => error,
+            Err(error) => return Err(error),
+        };
+        failures += 1;
+        let delay = backoff.delay(failures);
+        tracing::warn!(%error, delay_ms = delay.as_millis() as u64, "the source is not there; trying again");
+        tokio::select! {
+            _ = stop.wait_for(|stop| *stop) => return Ok(None),
+            () = tokio::time::sleep(delay) => {}
+        }
+    }
+}
+
+async fn try_resolve(config: &Config, connector: &Connector, plugins: &mut Plugins) -> Result<(Session, Plan)> {
+    let session = connector.sql().await?;
+    let mut findings = Findings::default();
+    let plan = Plan::resolve(config, &session, connector, plugins, &mut findings).await?;
+    findings.require()?;
+    let plan = plan.ok_or_else(|| Error::failed("the configuration could not be resolved"))?;
+    Ok((session, plan))
+}
+
+struct Engine {
+    shared: Shared,
+    state: Arc<State>,
+    metrics: Arc<Metrics>,
+    board: Arc<Board>,
+    started: Started,
+    wal_end: Arc<AtomicU64>,
+    /// The streams' tasks: they end when their jobs do.
+    tasks: tokio::task::JoinSet<()>,
+    generation: u32,
+    /// For looks at the slot; made anew after it was lost.
+    session: Option<Session>,
+}
+
+impl Engine {
+    fn build(
+        config: &Config,
+        plan: &Plan,
+        state: &Arc<State>,
+        metrics: &Arc<Metrics>,
+        board: &Arc<Board>,
+        started: Started,
+        until: Option<Lsn>,
+    ) -> Result<Engine> {
+        let clock = Clock::start();
+        let moved = Arc::new(Notify::new());
+        let wal_end = Arc::new(AtomicU64::new(plan.server.wal_end.0));
+        let mut sinks: HashMap<&str, Sink> = HashMap::new();
+        let mut tasks = tokio::task::JoinSet::new();
+        let mut streams = Vec::with_capacity(plan.streams.len());
+        for (place, stream) in plan.streams.iter().enumerate() {
+            let sink = match sinks.get(stream.sink.as_str()) {
+                Some(sink) => sink.clone(),
+                None => {
+                    let sink = Sink::new(deliver::options(&config.sinks[&stream.sink])?)
+                        .map_err(|error| Error::failed(error.to_string()))?;
+                    sinks.entry(&stream.sink).or_insert(sink).clone()
+                }
+            };
+            let observed = Arc::new(Observed::new(metrics.stream(&stream.name)));
+            let limits = Limits {
+                documents_max: stream.config.batch.documents_max,
+                bytes_max: stream.config.batch.bytes_max,
+                held_bytes_max: (HELD_BYTES_ALL_MAX / plan.streams.len() as u64).max(2 * stream.config.batch.bytes_max),
+                ..Limits::default()
+            };
+            let config = &stream.config;
+            let letters = Letters::new(Arc::clone(state), &stream.name, config.dead_letters, config.rejects);
+            let parts = Parts {
+                name: stream.name.clone(),
+                sink,
+                settled: started.settled[place],
+                epoch: started.epoch,
+                limits,
+                letters,
+                observed: Arc::clone(&observed),
+                wal_end: Arc::clone(&wal_end),
+                clock,
+                moved: Arc::clone(&moved),
+                seed: place as u64,
+                own_index: own_indices(stream),
+                preparation: deliver::Preparation::of(stream, started.system, started.epoch)?,
+                paused: started.paused[place].clone(),
+            };
+            let handle = spawn(stream, parts, &started, &mut tasks)?;
+            board.add(&handle, observed);
+            streams.push(handle);
+        }
+        let caps = Caps {
+            rows: plan.streams.iter().map(|stream| stream.config.batch.documents_max as usize).max().unwrap_or(10_000),
+            bytes: plan.streams.iter().map(|stream| stream.config.batch.bytes_max as usize).max().unwrap_or(8 << 20),
+        };
+        board.wake_by(&moved);
+        let shared = Shared { streams, moved, clock, caps, until, wal_end: Arc::clone(&wal_end), board: Arc::clone(board) };
+        let (state, metrics, board) = (Arc::clone(state), Arc::clone(metrics), Arc::clone(board));
+        Ok(Engine { shared, state, metrics, board, started, wal_end, tasks, generation: 0, session: None })
+    }
+
+    async fn run(
+        mut self,
+        config: &Config,
+        plan: &Plan,
+        connector: Connector,
+        session: Session,
+        stop: &mut watch::Receiver<bool>,
+    ) -> Result<()> {
+        let connector = Arc::new(connector);
+        self.session = Some(session);
+        let mut backoff = Backoff::new(RECONNECT_DELAY_MIN, RECONNECT_DELAY_MAX, 1);
+        let mut failures = 0;
+        loop {
+            let settled_before = self.shared.settled();
+            let error = match self.live(config, plan, &connector, stop).await {
+                Ok(End::Stopped | End::CaughtUp) => break,
+                Ok(End::Again) => {
+                    failures = 0;
+                    continue;
+                }
+                Err(error) if error.is_transient() => error,
+                Err(error) => {
+                    self.end().await;
+                    return Err(error);
+                }
+            };
+            self.metrics.source.connected.set(0);
+            self.metrics.source.reconnects.inc();
+            failures = if self.shared.settled() > settled_before { 1 } else { failures + 1 };
+            let delay = backoff.delay(failures);
+            tracing::warn!(%error, delay_ms = delay.as_millis() as u64, "the source was lost; taking it up again");
+            self.board.waits(&error);
+            tokio::select! {
+                _ = stop.wait_for(|stop| *stop) => break,
+                () = tokio::time::sleep(delay) => {}
+            }
+        }
+        self.end().await;
+        Ok(())
+    }
+
+    /// One life of the source: what has to be read is read, then the stream is followed.
+    async fn live(
+        &mut self,
+        config: &Config,
+        plan: &Plan,
+        connector: &Arc<Connector>,
+        stop: &mut watch::Receiver<bool>,
+    ) -> Result<End> {
+        self.generation += 1;
+        for stream in &mut self.shared.streams {
+            stream.attached = !stream.is_paused();
+            stream.from = stream.settled();
+        }
+        if let Some(end) = self.backfill(plan, connector, stop).await? {
+            return Ok(end);
+        }
+        let (slot, publication) = (config.source.slot.as_str(), &config.source.publication);
+        let mut wire = start::replication(connector, &mut self.session, &slot.parse()?, stop).await?;
+        let system = wire.identify_system().await?;
+        self.wal_end.fetch_max(system.flushed.0, Ordering::Relaxed);
+        let from = self.shared.settled();
+        wire.start_replication(slot, publication, from).await?;
+        self.metrics.source.connected.set(1);
+        self.board.phase(Phase::Streaming);
+        tracing::info!(slot, from = %from, "streaming");
+        let filler = Filler::new(Arc::clone(connector), plan);
+        let decoder = decoder(plan, from);
+        let mut reader = Reader::new(&mut self.shared, wire, decoder, filler, self.generation, from);
+        let end = reader.run(stop).await?;
+        match end {
+            End::Again => reader.finish().await?,
+            End::Stopped | End::CaughtUp => reader.drain(DRAIN_PATIENCE).await?,
+        }
+        self.remember()?;
+        Ok(end)
+    }
+
+    /// Reads the tables that have to be read. A stream that is let go on the way keeps what it has to read.
+    async fn backfill(
+        &mut self,
+        plan: &Plan,
+        connector: &Connector,
+        stop: &mut watch::Receiver<bool>,
+    ) -> Result<Option<End>> {
+        let created = self.started.created.take();
+        let mut todo = Vec::new();
+        for (place, stream) in plan.streams.iter().enumerate() {
+            if self.shared.streams[place].attached {
+                todo.extend(self.to_read(place, stream)?);
+            }
+        }
+        if todo.is_empty() {
+            return Ok(None);
+        }
+        self.board.phase(Phase::Backfilling);
+        let reading = backfill::Reading {
+            shared: &mut self.shared,
+            plan,
+            state: &self.state,
+            generation: self.generation,
+            connector,
+        };
+        reading.run(todo, created, stop).await
+    }
+
+    fn to_read(&self, place: usize, stream: &StreamPlan) -> Result<Vec<backfill::Todo>> {
+        let known = self.state.backfills(&stream.name)?;
+        let is_done = |table: TableId| {
+            known.iter().any(|known| known.table == table && matches!(known.state, BackfillState::Done { .. }))
+        };
+        let tables = stream.tables.iter().enumerate().filter(|(_, table)| !is_done(table.relation.id));
+        Ok(tables.map(|(table, _)| backfill::Todo { stream: place, table }).collect())
+    }
+
+    /// Keeps what each stream has settled, so that none gets it again after a start.
+    fn remember(&self) -> Result<()> {
+        let settled: Vec<_> = self.shared.streams.iter().map(|stream| (stream.name.clone(), stream.settled())).collect();
+        self.state.advance_settled(settled.iter().map(|(name, lsn)| (name.as_str(), *lsn)))?;
+        self.state.advance_received(Lsn(self.wal_end.load(Ordering::Relaxed)))
+    }
+
+    /// Ends the streams' tasks.
+    async fn end(mut self) {
+        if let Err(error) = self.remember() {
+            tracing::warn!(%error, "what has settled could not be kept; some of it is sent again at the next start");
+        }
+        self.shared.streams.clear();
+        self.tasks.abort_all();
+        while self.tasks.join_next().await.is_some() {}
+    }
+}
+
+/// Starts a stream's thread and task.
+fn spawn(
+    stream: &StreamPlan,
+    parts: Parts,
+    started: &Started,
+    tasks: &mut tokio::task::JoinSet<()>,
+) -> Result<StreamHandle> {
+    let (jobs, jobs_out) = mpsc::channel(JOBS_MAX);
+    let (made, made_out) = mpsc::channel(JOBS_MAX);
+    let (wishes, wishes_out) = mpsc::channel(JOBS_MAX);
+    let encoder = Encoder::new(stream.encoding(started.epoch));
+    let worker = Worker { chain: stream.chain(), encoder, stream: stream.name.clone(), observed: Arc::clone(&parts.observed) };
+    std::thread::Builder::new()
+        .name(format!("stream {}", stream.name))
+        .spawn(move || worker.run(jobs_out, made))
+        .map_err(|error| Error::failed(format!("stream `{}` got no thread", stream.name)).with_cause(error))?;
+    let from = parts.settled;
+    let (task, report) = StreamTask::new(parts);
+    tasks.spawn(task.run(made_out, wishes_out));
+    let tables = stream.tables.iter().map(|table| table.relation.id).collect();
+    Ok(StreamHandle { name: stream.name.clone(), jobs, wishes, report, tables, attached: true, from })
+}
+
+/// The index of each table that has one to itself: what a TRUNCATE may empty.
+fn own_indices(stream: &StreamPlan) -> HashMap<TableId, String> {
+    let own = stream.indices.iter().filter(|index| index.tables.len() == 1);
+    own.map(|index| (index.tables[0].relation.id, index.name.clone())).collect()
+}
+
+/// A decoder that knows the kinds of types which only the catalog can tell.
+fn decoder(plan: &Plan, from: Lsn) -> Decoder {
+    let mut decoder = Decoder::new(from);
+    for table in plan.tables() {
+        for column in &table.relation.columns {
+            decoder.name_type(column.type_oid, column.kind);
+        }
+    }
+    decoder
+}

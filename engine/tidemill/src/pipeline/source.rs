@@ -1,0 +1,355 @@
+//! The source's side of the pipeline: reads the stream, cuts it, hands the pieces to the streams that want them, and
+//! tells Postgres how far all of them have settled.
+//!
+//! It never waits for one thing only. While the streams have no room it still answers the server; while the server has
+//! nothing to say it still confirms. When a stream has room and anything is there, it is cut at once: so batches are
+//! small while the sink is idle and grow under load, with no timer.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use tidemill_change::{ChangeBatch, Cut, Lsn};
+use tidemill_decode::{Decoder, Message};
+use tidemill_settle::{Progress, StatusUpdate};
+use tokio::sync::{Notify, mpsc, watch};
+
+use super::board::Board;
+use super::clock::Clock;
+use super::fill::Filler;
+use super::stream::StreamHandle;
+use super::worker::{Job, Ticket};
+use crate::error::Error;
+use crate::source::wire::{Connection, Frames, Payload, Status};
+
+/// A stream that has had no room for this long, while another had, is let go: it is taken up again from what it has
+/// settled once it has room.
+const DETACH_AFTER: Duration = Duration::from_secs(10);
+/// The server has this long to take our last word.
+const FINISH_PATIENCE: Duration = Duration::from_secs(5);
+
+/// Why the source stopped reading.
+#[derive(Debug)]
+pub(super) enum End {
+    /// Somebody asked for it.
+    Stopped,
+    /// Everything up to the wanted LSN has settled.
+    CaughtUp,
+    /// A stream wants to be taken up, so the source begins again from what is confirmed.
+    Again,
+}
+
+/// How much is collected before it must be cut.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Caps {
+    pub(super) rows: usize,
+    pub(super) bytes: usize,
+}
+
+/// What the engine shares with the source's task.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) streams: Vec<StreamHandle>,
+    /// A stream settled something, or wants to be taken up.
+    pub(super) moved: Arc<Notify>,
+    pub(super) clock: Clock,
+    pub(super) caps: Caps,
+    /// Stop at the first moment at which everything up to here has settled.
+    pub(super) until: Option<Lsn>,
+    /// How far the source's WAL is known to reach.
+    pub(super) wal_end: Arc<AtomicU64>,
+    pub(super) board: Arc<Board>,
+}
+
+/// One replication connection's life.
+pub(super) struct Reader<'a> {
+    pub(super) shared: &'a mut Shared,
+    pub(super) wire: Connection,
+    pub(super) decoder: Decoder,
+    pub(super) progress: Progress,
+    pub(super) filler: Filler,
+    pub(super) generation: u32,
+    /// Messages that were read and not yet decoded.
+    frames: Option<(Frames, usize)>,
+    /// The end of what was last handed on.
+    handed: Lsn,
+    blocked_since: HashMap<usize, tokio::time::Instant>,
+}
+
+impl<'a> Reader<'a> {
+    pub(super) fn new(
+        shared: &'a mut Shared,
+        wire: Connection,
+        decoder: Decoder,
+        filler: Filler,
+        generation: u32,
+        start: Lsn,
+    ) -> Reader<'a> {
+        let progress = Progress::new(shared.clock.now(), start);
+        Reader {
+            shared,
+            wire,
+            decoder,
+            progress,
+            filler,
+            generation,
+            frames: None,
+            handed: start,
+            blocked_since: HashMap::new(),
+        }
+    }
+
+    /// Reads until there is a reason to end. An error is the connection's or the decoder's.
+    pub(super) async fn run(&mut self, stop: &mut watch::Receiver<bool>) -> Result<End, Error> {
+        loop {
+            self.decode()?;
+            if let Some(end) = self.confirm().await? {
+                return Ok(end);
+            }
+            let ready = self.has_news() && self.decoder.can_cut();
+            let reading = self.frames.is_none() && !self.is_full();
+            let wake = self.shared.clock.instant(self.progress.next_wake());
+            let moved = Arc::clone(&self.shared.moved);
+            tokio::select! {
+                biased;
+                _ = stop.wait_for(|stop| *stop) => return Ok(End::Stopped),
+                permits = room(&self.shared.streams), if ready => self.hand_on(permits).await?,
+                frames = self.wire.read(), if reading => {
+                    let frames = frames?;
+                    if frames.is_end() {
+                        return Err(Error::transient("the server ended the replication stream"));
+                    }
+                    self.frames = Some((frames, 0));
+                }
+                () = moved.notified() => {}
+                () = tokio::time::sleep_until(wake) => self.let_go_of_the_stuck(ready),
+            }
+        }
+    }
+
+    /// Decodes what was read, up to where a cut is due.
+    fn decode(&mut self) -> Result<(), Error> {
+        let mut wal_end = Lsn::ZERO;
+        let decoded = self.decode_frames(&mut wal_end);
+        self.shared.wal_end.fetch_max(wal_end.0, Ordering::Relaxed);
+        decoded
+    }
+
+    fn decode_frames(&mut self, wal_end: &mut Lsn) -> Result<(), Error> {
+        let Some((frames, next)) = &mut self.frames else { return Ok(()) };
+        while let Some(frame) = frames.frames.get(*next) {
+            if self.decoder.must_cut() || self.decoder.can_cut() && is_full(&self.decoder, self.shared.caps) {
+                return Ok(());
+            }
+            *next += 1;
+            match Payload::parse(&frames.chunk, frame)? {
+                Payload::Wal { end, body, .. } => {
+                    self.progress.received(end);
+                    *wal_end = (*wal_end).max(end);
+                    if let Message::Relation(relation) = self.decoder.message(&frames.chunk, body)? {
+                        self.shared.relation(&mut self.decoder, &relation);
+                    }
+                }
+                Payload::Keepalive { end, reply, .. } => {
+                    self.progress.keepalive(end, reply);
+                    *wal_end = (*wal_end).max(end);
+                    self.decoder.keepalive(end);
+                }
+            }
+        }
+        self.frames = None;
+        Ok(())
+    }
+
+    /// Something is there that the streams have not seen, were it only that time went on.
+    fn has_news(&self) -> bool {
+        self.decoder.pending_rows() > 0 || self.decoder.end() > self.handed || self.decoder.must_cut()
+    }
+
+    fn is_full(&self) -> bool {
+        is_full(&self.decoder, self.shared.caps)
+    }
+
+    /// Hands a cut to each stream that wants something of it.
+    async fn hand_on(&mut self, permits: Vec<(usize, mpsc::OwnedPermit<Job>)>) -> Result<(), Error> {
+        self.blocked_since.clear();
+        let mut cut = self.decoder.cut();
+        for batch in &mut cut.batches {
+            if batch.has_unchanged() {
+                self.fill(batch).await?;
+            }
+        }
+        if let Some(to) = cut.to {
+            self.handed = to;
+        }
+        let cut = Shareable::from(cut);
+        for (index, permit) in permits {
+            if let Some(job) = self.shared.streams[index].job(&cut, self.generation) {
+                permit.send(job);
+            }
+        }
+        Ok(())
+    }
+
+    /// Fills cells that the WAL left out; the server is answered meanwhile.
+    async fn fill(&mut self, batch: &mut ChangeBatch) -> Result<(), Error> {
+        let filling = self.filler.fill(batch);
+        tokio::pin!(filling);
+        loop {
+            let wake = self.shared.clock.instant(self.progress.next_wake());
+            tokio::select! {
+                filled = &mut filling => return filled,
+                () = tokio::time::sleep_until(wake) => {
+                    if let Some(update) = self.progress.tick(self.shared.clock.now()) {
+                        self.wire.send_status(status(&update)).await?;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Tells Postgres what has settled, and sees whether there is a reason to end.
+    async fn confirm(&mut self) -> Result<Option<End>, Error> {
+        let confirmed = self.shared.settled();
+        self.progress.confirmed(confirmed);
+        self.shared.board.progress(confirmed, Lsn(self.shared.wal_end.load(Ordering::Relaxed)));
+        let now = self.shared.clock.now();
+        if let Some(update) = self.progress.tick(now) {
+            self.wire.send_status(status(&update)).await?;
+        }
+        if self.shared.until.is_some_and(|until| self.shared.settled_by_the_running() >= until) {
+            return Ok(Some(End::CaughtUp));
+        }
+        if self.shared.board.take_again() || self.shared.streams.iter().any(StreamHandle::wants_to_be_taken_up) {
+            return Ok(Some(End::Again));
+        }
+        Ok(None)
+    }
+
+    /// One stream's trouble is its own: see [`DETACH_AFTER`].
+    fn let_go_of_the_stuck(&mut self, ready: bool) {
+        if !ready {
+            return;
+        }
+        let now = tokio::time::Instant::now();
+        let stuck: Vec<bool> = self.shared.streams.iter().map(|stream| stream.attached && !stream.has_room()).collect();
+        let another_could = self.shared.streams.iter().zip(&stuck).any(|(stream, stuck)| stream.attached && !stuck);
+        for (index, stuck) in stuck.into_iter().enumerate() {
+            if !stuck || !another_could {
+                self.blocked_since.remove(&index);
+            } else if now.duration_since(*self.blocked_since.entry(index).or_insert(now)) > DETACH_AFTER {
+                let stream = &mut self.shared.streams[index];
+                stream.attached = false;
+                tracing::warn!(stream = stream.name, "the stream takes nothing; the others go on without it");
+            }
+        }
+    }
+
+    /// After the last cut: waits until all that was handed on has settled, confirms it, and ends the connection.
+    pub(super) async fn drain(mut self, patience: Duration) -> Result<(), Error> {
+        let deadline = tokio::time::Instant::now() + patience;
+        let moved = Arc::clone(&self.shared.moved);
+        while self.shared.settled_by_the_running() < self.handed {
+            self.confirm_only().await?;
+            let wake = self.shared.clock.instant(self.progress.next_wake());
+            tokio::select! {
+                () = moved.notified() => {}
+                () = tokio::time::sleep_until(wake) => {}
+                () = tokio::time::sleep_until(deadline) => {
+                    tracing::warn!("not all that is in flight has settled in time; it will be sent again at the next start");
+                    break;
+                }
+            }
+        }
+        self.finish().await
+    }
+
+    /// Ends the connection before the source begins again.
+    pub(super) async fn finish(mut self) -> Result<(), Error> {
+        self.progress.ask();
+        self.confirm_only().await?;
+        match tokio::time::timeout(FINISH_PATIENCE, self.wire.finish()).await {
+            Ok(finished) => Ok(finished?),
+            // Inside a large transaction the server still has much to say; what it was told is in the socket.
+            Err(_) => Ok(()),
+        }
+    }
+
+    async fn confirm_only(&mut self) -> Result<(), Error> {
+        self.progress.confirmed(self.shared.settled());
+        if let Some(update) = self.progress.tick(self.shared.clock.now()) {
+            self.wire.send_status(status(&update)).await?;
+        }
+        Ok(())
+    }
+}
+
+fn status(update: &StatusUpdate) -> Status {
+    Status { received: update.write, flushed: update.flush, reply: false }
+}
+
+fn is_full(decoder: &Decoder, caps: Caps) -> bool {
+    decoder.pending_rows() >= caps.rows || decoder.pending_bytes() >= caps.bytes
+}
+
+/// Waits until each attached stream has room for one more job.
+async fn room(streams: &[StreamHandle]) -> Vec<(usize, mpsc::OwnedPermit<Job>)> {
+    let mut permits = Vec::with_capacity(streams.len());
+    for (index, stream) in streams.iter().enumerate().filter(|(_, stream)| stream.attached) {
+        // A stream whose task ended has no room and no wishes; the others go on.
+        if let Ok(permit) = stream.jobs.clone().reserve_owned().await {
+            permits.push((index, permit));
+        }
+    }
+    permits
+}
+
+/// A cut whose batches several streams can hold.
+#[derive(Debug)]
+pub(super) struct Shareable {
+    pub(super) batches: Vec<Arc<ChangeBatch>>,
+    pub(super) truncate: Option<tidemill_change::Truncate>,
+    pub(super) from: Lsn,
+    pub(super) to: Option<Lsn>,
+}
+
+impl From<Cut> for Shareable {
+    fn from(cut: Cut) -> Shareable {
+        let Cut { batches, truncate, from, to } = cut;
+        Shareable { batches: batches.into_iter().map(Arc::new).collect(), truncate, from, to }
+    }
+}
+
+impl Shared {
+    /// What may be confirmed: everything up to here has settled in all streams, the paused and the stuck ones too.
+    pub(super) fn settled(&self) -> Lsn {
+        self.streams.iter().map(StreamHandle::settled).min().unwrap_or_default()
+    }
+
+    /// The same over the streams that are running; where none is, nothing more will settle.
+    pub(super) fn settled_by_the_running(&self) -> Lsn {
+        self.streams.iter().filter(|stream| stream.is_running()).map(StreamHandle::settled).min().unwrap_or(Lsn(u64::MAX))
+    }
+
+    /// A relation appeared or changed: tables that no stream wants are not decoded.
+    fn relation(&self, decoder: &mut Decoder, relation: &tidemill_change::Relation) {
+        if !self.streams.iter().any(|stream| stream.wants(relation.id)) {
+            decoder.ignore(relation.id);
+        }
+    }
+}
+
+
+impl StreamHandle {
+    /// What of a cut is this stream's. Every cut moves a stream's span on, even one with nothing for it.
+    fn job(&self, cut: &Shareable, generation: u32) -> Option<Job> {
+        if cut.to.is_some_and(|to| to <= self.from) {
+            return None;
+        }
+        let batches: Vec<_> = cut.batches.iter().filter(|batch| self.wants(batch.relation.id)).cloned().collect();
+        let truncate = cut.truncate.clone().filter(|truncate| truncate.tables.iter().any(|&table| self.wants(table)));
+        let ticket = Ticket::Span { from: cut.from, to: cut.to };
+        Some(Job { generation, ticket, batches, truncate })
+    }
+}

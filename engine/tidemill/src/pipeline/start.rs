@@ -1,0 +1,230 @@
+//! The first steps of a run: whose state it is, the publication, the slot, what each stream has settled and has to read.
+//!
+//! The order is what keeps a crash harmless. The state knows of the slot before the slot is made, so that one found later is
+//! ours; the publication is made before the slot, since a slot that is older than its publication fails for ever; tables
+//! are marked as to be read before anything else is done with them.
+
+use std::time::Duration;
+
+use tidemill_change::{Epoch, Lsn};
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use crate::config::Config;
+use crate::error::{Error, Result};
+use crate::plan::{Plan, StreamPlan};
+use crate::source::publication::{self, Actions, Ensured, Wanted};
+use crate::source::slot::{self, Blocker, Created, SlotName};
+use crate::source::wire::Connection;
+use crate::source::{Connector, Session};
+use crate::state::{BackfillState, Made, NewSource, SourceIdentity, SourceState, State, TableBackfill};
+
+/// A slot that a dead engine held is free once the server has noticed: its `wal_sender_timeout` is 10 s.
+const SLOT_PATIENCE: Duration = Duration::from_secs(20);
+/// Between two looks at a slot that is held.
+const SLOT_PAUSE: Duration = Duration::from_millis(200);
+
+/// What to do about a stream whose plan is not the one that its documents were made by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Changed {
+    Refuse,
+    /// Read its rows anew, and remove what no longer belongs.
+    Backfill,
+    /// Leave the documents that the old plan made.
+    Keep,
+}
+
+/// Everything that is known once the start is over.
+#[derive(Debug)]
+pub(super) struct Started {
+    pub(super) system: u64,
+    pub(super) epoch: Epoch,
+    /// What each stream of the plan has settled.
+    pub(super) settled: Vec<Lsn>,
+    /// Why each of them is paused, where it is.
+    pub(super) paused: Vec<Option<String>>,
+    /// The slot, where it was made now: its snapshot is the first backfill's.
+    pub(super) created: Option<Created>,
+}
+
+pub(crate) fn connector(config: &Config) -> Result<Connector> {
+    let url = config.source.url.expose().parse().map_err(|error: crate::source::Error| Error::usage(format!("source.url: {error}")))?;
+    let connector = Connector::new(url)?;
+    Ok(match &config.source.password {
+        Some(password) => connector.with_password(crate::source::Secret::new(password.expose())),
+        None => connector,
+    })
+}
+
+pub(super) async fn wal_end(session: &Session) -> Result<Lsn> {
+    Ok(crate::source::catalog::ServerInfo::read(session).await?.wal_end)
+}
+
+/// `None`: it was told to stop before it was through.
+pub(super) async fn start(
+    config: &Config,
+    plan: &Plan,
+    connector: &Connector,
+    session: &mut Session,
+    state: &State,
+    changed: Changed,
+    stop: &mut watch::Receiver<bool>,
+) -> Result<Option<Started>> {
+    let name: SlotName = config.source.slot.as_str().parse()?;
+    let identity = SourceIdentity {
+        system_identifier: plan.server.system,
+        database: plan.server.database.clone(),
+        slot: name.as_str().to_owned(),
+    };
+    let known = state.source()?;
+    if let Some(known) = &known {
+        state.expect_source(known, &identity)?;
+        look_back(known, plan)?;
+    }
+    let found = slot::inspect(session, &name).await?;
+    match (&found, &known) {
+        (None, Some(known)) if known.consistent_point.is_some() || known.slot_made == Made::ByOthers => return Err(gone(&name)),
+        (None, _) => plan.server.require_free_slot()?,
+        (Some(found), _) => found.require_usable(&plan.server.database)?,
+    }
+    for stream in &plan.streams {
+        look_at_plan(stream, state, changed)?;
+    }
+    let publication = ensure_publication(config, plan, session).await?;
+    let source = state.bind_source(&NewSource {
+        identity,
+        timeline: 0,
+        slot_made: if found.is_none() { Made::ByUs } else { Made::ByOthers },
+        publication: config.source.publication.clone(),
+        publication_made: publication,
+        epoch: Epoch::default(),
+        consistent_point: found.as_ref().and_then(|found| found.confirmed_flush),
+    })?;
+    let (confirmed, created) = match &found {
+        Some(found) => (found.confirmed_flush.unwrap_or_default(), None),
+        None => {
+            let created = tokio::select! {
+                created = slot::create(connector, &name, say_blockers) => created?,
+                _ = stop.wait_for(|stop| *stop) => return Ok(None),
+            };
+            state.set_consistent_point(created.consistent_point)?;
+            tracing::info!(slot = name.as_str(), consistent_point = %created.consistent_point, "slot made");
+            (created.consistent_point, Some(created))
+        }
+    };
+    let mut started =
+        Started { system: plan.server.system, epoch: source.epoch, settled: Vec::new(), paused: Vec::new(), created };
+    for stream in &plan.streams {
+        let known = enrol(stream, state)?;
+        started.settled.push(known.0.max(confirmed));
+        started.paused.push(known.1);
+    }
+    Ok(Some(started))
+}
+
+/// A database whose WAL ends before what was received from it is not the one it was.
+fn look_back(known: &SourceState, plan: &Plan) -> Result<()> {
+    if plan.server.wal_end < known.received {
+        return Err(Error::failed(format!(
+            "the source's WAL ends at {}, and {} was received from it: the database was restored to an earlier state, so its \
+             rows may be older than the documents; name another state and other indices, or restore the database",
+            plan.server.wal_end, known.received
+        )));
+    }
+    Ok(())
+}
+
+pub(crate) fn gone(name: &SlotName) -> Error {
+    Error::failed(format!(
+        "slot `{}` is gone though the state knows it, and changes went with it: `tidemill teardown` forgets it, then `tidemill \
+         run` makes a new one, reads all rows anew and removes documents without a row",
+        name.as_str()
+    ))
+}
+
+/// Documents of two plans must not mix unnoticed.
+pub(crate) fn look_at_plan(stream: &StreamPlan, state: &State, changed: Changed) -> Result<()> {
+    let Some(known) = state.stream(&stream.name)? else { return Ok(()) };
+    if known.plan_digest == stream.digest {
+        return Ok(());
+    }
+    match changed {
+        Changed::Refuse => Err(Error::failed(format!(
+            "stream `{}` was changed (its where, stages, plugins, columns, id, index or routing), so new documents would stand \
+             beside documents of the old plan: `tidemill run --backfill-changed` reads its rows anew and removes what no longer \
+             belongs, `--keep-old-documents` leaves the old ones",
+            stream.name
+        ))),
+        Changed::Keep => Ok(()),
+        Changed::Backfill => {
+            super::board::ask_for_backfill(state, &stream.name)?;
+            Ok(())
+        }
+    }
+}
+
+/// Takes a stream into the state: gives what it has settled, and why it is paused.
+fn enrol(stream: &StreamPlan, state: &State) -> Result<(Lsn, Option<String>)> {
+    let backfills = state.backfills(&stream.name)?;
+    state.put_stream(&stream.name, &stream.digest)?;
+    for table in &stream.tables {
+        if backfills.iter().any(|known| known.table == table.relation.id) {
+            continue;
+        }
+        let backfill = match stream.config.backfill {
+            true => BackfillState::Todo,
+            false => BackfillState::Done { consistent_point: Lsn::ZERO },
+        };
+        let (table, name) = (table.relation.id, table.relation.to_string());
+        state.set_backfill(&stream.name, &TableBackfill { table, name, state: backfill })?;
+    }
+    for gone in backfills.iter().filter(|known| !stream.tables.iter().any(|table| table.relation.id == known.table)) {
+        state.remove_backfill(&stream.name, gone.table)?;
+    }
+    let known = state.stream(&stream.name)?;
+    Ok(known.map(|known| (known.settled, known.paused)).unwrap_or_default())
+}
+
+async fn ensure_publication(config: &Config, plan: &Plan, session: &mut Session) -> Result<Made> {
+    let tables: Vec<_> = plan.tables().iter().map(|table| (**table).clone()).collect();
+    let wanted = Wanted { name: &config.source.publication, tables: &tables, actions: Actions::ALL };
+    Ok(match publication::ensure(session, &plan.server.user, wanted).await? {
+        Ensured::Adopted => Made::ByOthers,
+        _ => Made::ByUs,
+    })
+}
+
+/// Names who is waited for, so that it does not look like a hang.
+pub(crate) fn say_blockers(blockers: &[Blocker]) {
+    for blocker in blockers {
+        tracing::warn!("the slot waits for an open transaction: {blocker}");
+    }
+}
+
+/// A replication connection, once nobody else streams from the slot.
+pub(super) async fn replication(
+    connector: &Connector,
+    session: &mut Option<Session>,
+    name: &SlotName,
+    stop: &mut watch::Receiver<bool>,
+) -> Result<Connection> {
+    let until = Instant::now() + SLOT_PATIENCE;
+    // Put back only after it has served: one that failed is lost.
+    let known = match session.take() {
+        Some(known) if !known.is_closed() => known,
+        _ => connector.sql().await?,
+    };
+    let known = &*session.insert(known);
+    loop {
+        let Some(found) = slot::inspect(known, name).await? else { return Err(gone(name)) };
+        match found.require_free() {
+            Ok(()) => return Ok(connector.replication().await?),
+            Err(error) if Instant::now() >= until => return Err(error.into()),
+            Err(_) => {}
+        }
+        tokio::select! {
+            _ = stop.wait_for(|stop| *stop) => return Err(Error::transient("told to stop while the slot was held by another")),
+            () = tokio::time::sleep(SLOT_PAUSE) => {}
+        }
+    }
+}

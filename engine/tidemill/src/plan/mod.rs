@@ -1,0 +1,91 @@
+//! From the configuration and the catalog to what runs. `check` and `run` share it, so what `check` passes, `run` starts.
+//!
+//! Looking comes before making: nothing here changes anything in Postgres or in a sink.
+
+mod findings;
+mod streams;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+pub use findings::{Finding, Findings, Verdict};
+pub use streams::{IndexPlan, Plugins, StreamPlan};
+
+use crate::config::Config;
+use crate::error::Result;
+use crate::source::catalog::{ServerInfo, TableInfo};
+use crate::source::{Connector, Session};
+
+/// The subject of findings about the database.
+pub(crate) const SOURCE: &str = "source";
+
+/// Everything resolved that a run needs.
+#[derive(Debug)]
+pub struct Plan {
+    pub server: ServerInfo,
+    pub streams: Vec<StreamPlan>,
+}
+
+impl Plan {
+    /// The tables of all streams, each once, in order of their names.
+    pub fn tables(&self) -> Vec<Arc<TableInfo>> {
+        let mut seen = BTreeSet::new();
+        let tables = self.streams.iter().flat_map(|stream| &stream.tables);
+        tables.filter(|table| seen.insert(table.relation.id)).cloned().collect()
+    }
+
+    pub fn stream(&self, name: &str) -> Option<&StreamPlan> {
+        self.streams.iter().find(|stream| stream.name == name)
+    }
+
+    /// Looks at the server, the tables and the plugins. What is wrong is in `findings`; a plan then lacks it.
+    pub async fn resolve(
+        config: &Config,
+        session: &Session,
+        connector: &Connector,
+        plugins: &mut Plugins,
+        findings: &mut Findings,
+    ) -> Result<Option<Plan>> {
+        let Some(server) = findings.take(SOURCE, ServerInfo::read(session).await) else { return Ok(None) };
+        look_at_server(&server, connector, findings);
+        let mut streams = Vec::new();
+        for stream in &config.streams {
+            if let Some(plan) = StreamPlan::resolve(config, stream, session, &server, plugins, findings).await? {
+                streams.push(plan);
+            }
+        }
+        look_at_indices(&streams, findings);
+        Ok(Some(Plan { server, streams }))
+    }
+}
+
+fn look_at_server(server: &ServerInfo, connector: &Connector, findings: &mut Findings) {
+    findings.right(SOURCE, format!("PostgreSQL {} at {}", server.version_text, connector.url()));
+    for looked in [
+        server.require_version(),
+        server.require_logical(),
+        server.require_not_synchronous(&connector.url().application_name),
+    ] {
+        findings.take(SOURCE, looked);
+    }
+    if server.is_standby && server.version < 16 {
+        findings.wrong(SOURCE, "the server is a standby: logical decoding on one needs PostgreSQL 16; name the primary", None);
+    }
+}
+
+/// Two streams that write to one index would overwrite and delete each other's documents.
+fn look_at_indices(streams: &[StreamPlan], findings: &mut Findings) {
+    let mut owners: BTreeMap<(&str, &str), &str> = BTreeMap::new();
+    for stream in streams {
+        for index in &stream.indices {
+            match owners.insert((&stream.sink, &index.name), &stream.name) {
+                Some(other) if other != stream.name => findings.wrong(
+                    &format!("stream {}", stream.name),
+                    format!("index `{}` is written by stream `{other}` too: give each an index of its own", index.name),
+                    None,
+                ),
+                _ => {}
+            }
+        }
+    }
+}

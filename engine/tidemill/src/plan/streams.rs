@@ -1,0 +1,373 @@
+//! A stream, resolved: its tables, its plugins opened on them, where each document goes.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use arrow_schema::SchemaRef;
+use serde_json::{Value, json};
+use tidemill_change::{Relation, ReplicaIdentity};
+use tidemill_encode as encode;
+use tidemill_stage::{Chain, Engine, Limits, Plugin, Stage};
+
+use super::findings::Findings;
+use crate::config::{self, Config, Create, plan_digest};
+use crate::error::{Error, Result};
+use crate::source::catalog::{ServerInfo, TableInfo, tables};
+use crate::source::{Session, TablePattern};
+
+/// The components that come inside the binary.
+const SHIPPED: [(&str, &[u8]); 2] = [
+    ("where", include_bytes!("../../../../plugins/shipped/where.wasm")),
+    ("select", include_bytes!("../../../../plugins/shipped/select.wasm")),
+];
+
+/// Compiled plugins, each once a process whatever number of streams uses it.
+#[derive(Debug, Default)]
+pub struct Plugins {
+    engine: Option<Engine>,
+    compiled: HashMap<String, Arc<Plugin>>,
+}
+
+impl Plugins {
+    fn shipped(&mut self, name: &str) -> Result<Arc<Plugin>> {
+        let (name, bytes) = SHIPPED.iter().find(|(shipped, _)| *shipped == name).expect("the configuration knows the shipped");
+        self.compile(name, bytes)
+    }
+
+    fn file(&mut self, path: &Path) -> Result<Arc<Plugin>> {
+        let name = path.display().to_string();
+        let bytes = std::fs::read(path)
+            .map_err(|error| Error::failed(format!("plugin `{name}` cannot be read")).with_cause(error))?;
+        self.compile(&name, &bytes)
+    }
+
+    fn compile(&mut self, name: &str, bytes: &[u8]) -> Result<Arc<Plugin>> {
+        if let Some(plugin) = self.compiled.get(name) {
+            return Ok(Arc::clone(plugin));
+        }
+        let engine = match &self.engine {
+            Some(engine) => engine.clone(),
+            None => self.engine.insert(Engine::new().map_err(stage_error)?).clone(),
+        };
+        let plugin = Arc::new(Plugin::load(&engine, name, bytes).map_err(stage_error)?);
+        self.compiled.insert(name.to_owned(), Arc::clone(&plugin));
+        Ok(plugin)
+    }
+}
+
+fn stage_error(error: tidemill_stage::Error) -> Error {
+    Error::failed(error.to_string())
+}
+
+/// An index of a stream and the table whose documents it holds.
+#[derive(Clone, Debug)]
+pub struct IndexPlan {
+    pub name: String,
+    pub tables: Vec<Arc<TableInfo>>,
+    /// What documents consist of.
+    pub documents: SchemaRef,
+}
+
+/// A stream that can run.
+#[derive(Clone, Debug)]
+pub struct StreamPlan {
+    pub name: String,
+    pub config: config::Stream,
+    pub tables: Vec<Arc<TableInfo>>,
+    pub stages: Vec<Stage>,
+    pub sink: String,
+    pub indices: Vec<IndexPlan>,
+    pub create: Option<Create>,
+    pub id: encode::IdRule,
+    pub index: encode::Template,
+    pub routing: Option<encode::Template>,
+    /// What decides which document a row becomes; see [`plan_digest`].
+    pub digest: String,
+}
+
+impl StreamPlan {
+    pub(super) async fn resolve(
+        config: &Config,
+        stream: &config::Stream,
+        session: &Session,
+        server: &ServerInfo,
+        plugins: &mut Plugins,
+        findings: &mut Findings,
+    ) -> Result<Option<StreamPlan>> {
+        let subject = format!("stream {}", stream.name);
+        let patterns = |patterns: &[config::TablePattern]| {
+            let parse = |pattern: &config::TablePattern| pattern.to_string().parse::<TablePattern>();
+            patterns.iter().map(parse).collect::<crate::source::Result<Vec<_>>>()
+        };
+        let found = match (patterns(&stream.from.include), patterns(&stream.from.exclude)) {
+            (Ok(include), Ok(exclude)) => tables(session, &include, &exclude).await,
+            (Err(error), _) | (_, Err(error)) => Err(error),
+        };
+        let Some(found) = findings.take(&subject, found) else { return Ok(None) };
+        let tables: Vec<Arc<TableInfo>> = found.into_iter().map(Arc::new).collect();
+        let before = findings.is_right();
+        for table in &tables {
+            look_at_table(stream, table, server, &subject, findings);
+        }
+        let stages = match stages(stream, plugins) {
+            Ok(stages) => stages,
+            Err(error) => {
+                findings.wrong(&subject, error.to_string(), None);
+                return Ok(None);
+            }
+        };
+        let Some((id, index, routing)) = templates(stream, &tables, &subject, findings) else { return Ok(None) };
+        let Some(indices) = open(stream, &stages, &tables, &index, &subject, findings) else { return Ok(None) };
+        if indices.iter().any(|index| index.tables.len() > 1) && !tells_table(&id) {
+            let message = "several tables write to one index, where rows with equal keys would be one document: let `index` or \
+                           `id` tell the table, for instance `index: \"{schema}-{table}\"`";
+            findings.wrong(&subject, message, None);
+        }
+        if before && findings.is_right() {
+            let names: Vec<_> = tables.iter().map(|table| table.relation.to_string()).collect();
+            let indices: Vec<_> = indices.iter().map(|index| index.name.as_str()).collect();
+            findings.right(&subject, format!("{} → {}: {}", names.join(", "), indices.join(", "), estimate(&tables)));
+        }
+        let digests: Vec<String> = stages.iter().map(|stage| stage.plugin.sha256().to_owned()).collect();
+        let sink = config.sinks.get(&stream.sink).map_or_else(|| stream.sink.clone(), |sink| sink.name.clone());
+        Ok(Some(StreamPlan {
+            name: stream.name.clone(),
+            config: stream.clone(),
+            stages,
+            sink,
+            indices,
+            create: stream.create.clone(),
+            id,
+            index,
+            routing,
+            digest: plan_digest(stream, &digests),
+            tables,
+        }))
+    }
+
+    pub fn chain(&self) -> Chain {
+        Chain::new(self.stages.clone())
+    }
+
+    pub fn encoding(&self, epoch: tidemill_change::Epoch) -> encode::Encoding {
+        let config = &self.config;
+        encode::Encoding {
+            index: self.index.clone(),
+            id: self.id.clone(),
+            routing: self.routing.clone(),
+            pipeline: config.pipeline.clone(),
+            numbers: match config.numbers {
+                config::Numbers::Exact => encode::Numbers::Exact,
+                config::Numbers::Strings => encode::Numbers::Strings,
+            },
+            nonfinite: match config.nonfinite {
+                config::Nonfinite::String => encode::Nonfinite::String,
+                config::Nonfinite::Null => encode::Nonfinite::Null,
+                config::Nonfinite::DeadLetter => encode::Nonfinite::DeadLetter,
+            },
+            long_id: match config.long_id {
+                config::LongId::Refuse => encode::LongId::Refuse,
+                config::LongId::Hash => encode::LongId::Hash,
+            },
+            actions: encode::Actions {
+                insert: config.actions.insert,
+                update: config.actions.update,
+                delete: config.actions.delete,
+            },
+            epoch,
+        }
+    }
+}
+
+fn look_at_table(
+    stream: &config::Stream,
+    table: &TableInfo,
+    server: &ServerInfo,
+    subject: &str,
+    findings: &mut Findings,
+) {
+    findings.take(subject, table.require_readable(&server.user));
+    findings.take(subject, table.require_identity());
+    if stream.id.is_none() {
+        findings.take(subject, table.require_primary_key());
+    }
+    if !table.generated.is_empty() {
+        let message = format!(
+            "table `{}`: generated columns are not in the stream and so in no document: {}",
+            table.relation,
+            table.generated.join(", ")
+        );
+        findings.warn(subject, message);
+    }
+    // What names a document's place must be in the old image, or an update could not remove what it leaves behind.
+    let relation = &table.relation;
+    let key = table.primary_key.iter().map(|&column| relation.columns[column].name.as_str());
+    let mut naming: Vec<&str> = match &stream.id {
+        Some(id) => id.fields().filter(|field| relation.column(field).is_some()).collect(),
+        None => key.collect(),
+    };
+    naming.extend(stream.routing.iter().flat_map(|routing| routing.fields()));
+    let lacking: Vec<&str> = naming
+        .into_iter()
+        .filter(|name| relation.column(name).is_some_and(|column| !relation.columns[column].identity))
+        .collect();
+    if table.has_identity && relation.replica_identity != ReplicaIdentity::Full && !lacking.is_empty() {
+        let sql = format!("ALTER TABLE {} REPLICA IDENTITY FULL;", table.sql_name());
+        let message = format!(
+            "table `{relation}`: column `{}` names the document's place and is not in the replica identity, so an update or \
+             delete could not tell which document it means: run `{sql}`",
+            lacking.join("`, `")
+        );
+        findings.wrong(subject, message, Some(sql));
+    }
+}
+
+/// The sugar `where` first, the user's stages next, the sugar `columns` last.
+fn stages(stream: &config::Stream, plugins: &mut Plugins) -> Result<Vec<Stage>> {
+    let mut stages = Vec::new();
+    let shipped = |plugins: &mut Plugins, name: &str, config: Value| -> Result<Stage> {
+        Ok(Stage { name: name.to_owned(), plugin: plugins.shipped(name)?, config, limits: Limits::default() })
+    };
+    if let Some(predicate) = &stream.filter {
+        stages.push(shipped(plugins, "where", json!({ "predicate": predicate }))?);
+    }
+    for stage in &stream.stages {
+        let plugin = match &stage.plugin {
+            config::Plugin::File(path) => plugins.file(path)?,
+            config::Plugin::Shipped(name) => plugins.shipped(name)?,
+        };
+        if let Some(pin) = stage.sha256.as_deref().filter(|pin| *pin != plugin.sha256()) {
+            let found = plugin.sha256();
+            return Err(Error::failed(format!(
+                "plugin `{}` has the digest {found}, not {pin} as `sha256` says: is it the file that was meant?",
+                stage.name
+            )));
+        }
+        let limits = Limits {
+            memory_bytes: usize::try_from(stage.limits.memory_bytes).unwrap_or(usize::MAX),
+            deadline: stage.limits.deadline,
+        };
+        let config = stage.config.clone().unwrap_or_else(|| json!({}));
+        stages.push(Stage { name: stage.name.clone(), plugin, config, limits });
+    }
+    match &stream.columns {
+        None => {}
+        Some(config::Columns::Names(names)) => stages.push(shipped(plugins, "select", json!({ "columns": names }))?),
+        Some(config::Columns::Fields(fields)) => {
+            let fields: serde_json::Map<String, Value> =
+                fields.iter().map(|(field, expression)| (field.clone(), json!(expression))).collect();
+            stages.push(shipped(plugins, "select", json!({ "columns": fields }))?);
+        }
+    }
+    Ok(stages)
+}
+
+type Templates = (encode::IdRule, encode::Template, Option<encode::Template>);
+
+fn templates(
+    stream: &config::Stream,
+    tables: &[Arc<TableInfo>],
+    subject: &str,
+    findings: &mut Findings,
+) -> Option<Templates> {
+    let mut parse = |template: &config::Template| -> Option<encode::Template> {
+        let parsed = template.to_string().parse::<encode::Template>();
+        let parsed = parsed.map_err(|error| findings.wrong(subject, error.to_string(), None)).ok()?;
+        for table in tables {
+            if let Err(error) = parsed.check(&table.relation) {
+                findings.wrong(subject, format!("table `{}`: {error}", table.relation), None);
+                return None;
+            }
+        }
+        Some(parsed)
+    };
+    let index = parse(&stream.index)?;
+    let routing = match &stream.routing {
+        Some(routing) => Some(parse(routing)?),
+        None => None,
+    };
+    let id = match &stream.id {
+        Some(id) => encode::IdRule::Template(parse(id)?),
+        None => {
+            let key = |table: &Arc<TableInfo>| {
+                let names = table.primary_key.iter().map(|&column| table.relation.columns[column].name.clone());
+                (table.relation.id, names.collect())
+            };
+            encode::IdRule::Key(tables.iter().map(key).collect())
+        }
+    };
+    Some((id, index, routing))
+}
+
+fn tells_table(id: &encode::IdRule) -> bool {
+    matches!(id, encode::IdRule::Template(template) if template.tells_table())
+}
+
+/// Opens all plugins on each table, so that what they refuse is known before a row flows.
+fn open(
+    stream: &config::Stream,
+    stages: &[Stage],
+    tables: &[Arc<TableInfo>],
+    index: &encode::Template,
+    subject: &str,
+    findings: &mut Findings,
+) -> Option<Vec<IndexPlan>> {
+    let mut chain = Chain::new(stages.to_vec());
+    let mut indices: Vec<IndexPlan> = Vec::new();
+    for table in tables {
+        let opened = match chain.open(&table.relation) {
+            Ok(opened) => opened,
+            Err(error) => {
+                findings.wrong(subject, format!("table `{}`: {error}", table.relation), None);
+                return None;
+            }
+        };
+        look_at_fields(&opened.schema, &table.relation, subject, findings);
+        let name = index_name(&stream.index, &table.relation);
+        if let Err(error) = config::check_index_name(&name) {
+            findings.wrong(subject, format!("`index`: {error}"), None);
+            return None;
+        }
+        match indices.iter_mut().find(|index| index.name == name) {
+            Some(index) => index.tables.push(Arc::clone(table)),
+            None => indices.push(IndexPlan { name, tables: vec![Arc::clone(table)], documents: opened.schema }),
+        }
+    }
+    let _ = index;
+    Some(indices)
+}
+
+fn index_name(index: &config::Template, relation: &Relation) -> String {
+    index.render(|field| match field {
+        "schema" => relation.schema.clone(),
+        "table" => relation.name.clone(),
+        _ => String::new(),
+    })
+}
+
+/// Names that the servers refuse as fields.
+fn look_at_fields(documents: &SchemaRef, relation: &Relation, subject: &str, findings: &mut Findings) {
+    const METADATA: [&str; 8] = ["_id", "_index", "_routing", "_source", "_ignored", "_field_names", "_version", "_seq_no"];
+    for field in documents.fields() {
+        let name = field.name();
+        let refused = METADATA.contains(&name.as_str())
+            || name.trim().is_empty()
+            || name.split('.').any(|part| part.trim().is_empty());
+        if refused {
+            let message = format!(
+                "table `{relation}`: no index takes a field called `{name}`: rename it, as in `columns: {{ other_name: '{name}', … }}`"
+            );
+            findings.wrong(subject, message, None);
+        }
+    }
+}
+
+fn estimate(tables: &[Arc<TableInfo>]) -> String {
+    let bytes: u64 = tables.iter().map(|table| table.bytes).sum();
+    let rows: Option<u64> = tables.iter().map(|table| table.rows).sum();
+    match rows {
+        Some(rows) => format!("about {rows} rows, {} MB", bytes / 1_000_000),
+        None => format!("{} MB, never analysed", bytes / 1_000_000),
+    }
+}

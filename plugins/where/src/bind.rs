@@ -5,7 +5,7 @@ use sqlparser::tokenizer::Location;
 use tidemill_sdk::{Column, DataType, Field, FilterPlan, Schema};
 
 use crate::decimal::{Decimal, spell};
-use crate::lex::Refused;
+use crate::lex::{Refused, distance};
 use crate::like::{IgnoreCase, Pattern};
 use crate::literal;
 use crate::node::{AnyFloat, AnyInt, Node, Pair, Value};
@@ -589,19 +589,4 @@ fn check_cast(at: Location, name: &str, of: Type, cast: Option<&str>) -> Result<
             format!("{name} is compared with a {cast}: a constant is cast to the column's type, or not at all"),
         ),
     }
-}
-
-/// How many letters must change.
-fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, a) in a.chars().enumerate() {
-        let mut diagonal = std::mem::replace(&mut row[0], i + 1);
-        for (j, b) in b.iter().enumerate() {
-            let change = diagonal + usize::from(a != *b);
-            diagonal = row[j + 1];
-            row[j + 1] = change.min(diagonal + 1).min(row[j] + 1);
-        }
-    }
-    row[b.len()]
 }

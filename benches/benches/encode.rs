@@ -59,25 +59,16 @@ fn run(name: &str, batch: ChangeBatch, pairs: usize) {
     ours();
     theirs();
     let mut ratios = Vec::new();
-    let (mut times, mut their_times) = (Vec::new(), Vec::new());
+    let mut times = Vec::new();
     let mut bytes = (0, 0);
     for _ in 0..pairs {
         let (their, our) = (theirs(), ours());
         ratios.push(their.0.as_secs_f64() / our.0.as_secs_f64());
         times.push(our.0);
-        their_times.push(their.0);
         bytes = (our.1, their.1);
     }
     ratios.sort_by(f64::total_cmp);
     times.sort();
-    their_times.sort();
-    println!(
-        "debug ours {:?} {:?} theirs {:?} {:?}",
-        times[0],
-        times[times.len() / 2],
-        their_times[0],
-        their_times[times.len() / 2]
-    );
     print(name, &ratios, times[times.len() / 2], bytes, documents.num_rows());
 }
 

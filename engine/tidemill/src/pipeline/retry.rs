@@ -86,7 +86,11 @@ async fn send(sink: &Sink, letters: &[DeadLetter], state: &State, retried: &mut 
     let items = match tidemill_settle::read(&response, sent) {
         Answer::Items(items) => items,
         _ => {
-            return Err(Error::failed(format!("sink `{}` did not take the letters: {}", sink.name(), answer.excerpt())));
+            return Err(Error::failed(format!(
+                "sink `{}` did not take the letters: {}",
+                sink.name(),
+                answer.excerpt()
+            )));
         }
     };
     let (mut delivered, mut superseded) = (Vec::new(), Vec::new());

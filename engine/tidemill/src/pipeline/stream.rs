@@ -529,11 +529,7 @@ impl StreamTask {
     /// Keeps the last trouble's words for `status`.
     fn note(&mut self, answer: &tidemill_settle::Answer) {
         match answer {
-            tidemill_settle::Answer::Items(_) => {
-                if !self.delivery.status().failing {
-                    self.last_error = None;
-                }
-            }
+            tidemill_settle::Answer::Items(_) if !self.delivery.status().failing => self.last_error = None,
             tidemill_settle::Answer::RetryWhole { trouble, .. } => self.last_error = Some(trouble.to_string()),
             tidemill_settle::Answer::Unknown(unknown) => {
                 tracing::warn!(stream = self.parts.name, reason = %unknown, "an answer could not be read; the lines are sent again");

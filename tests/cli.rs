@@ -62,7 +62,7 @@ fn help_names_every_command() {
         assert!(own.contains(&format!("tidemill {command}")), "{own}");
     }
     assert!(run(&["--version"]).succeeded().stdout.starts_with("tidemill "));
-    run(&["rnu"]).refused(2, &["rnu", "run"]);
+    run(&["rnu"]).refused(2, &["rnu"]);
     run(&[]).refused(2, &["Usage"]);
 }
 
@@ -95,7 +95,7 @@ fn shells_take_the_completions() {
 fn check_says_what_is_right_and_what_is_wrong() {
     let world = shop("check");
     let answer = world.tidemill(&["check", "--json"]).succeeded().json();
-    assert_eq!(answer["ok"], json!(true), "{answer}");
+    assert_eq!(answer["ready"], json!(true), "{answer}");
     let findings = answer["findings"].as_array().unwrap_or_else(|| panic!("no findings: {answer}"));
     for finding in findings {
         has_keys(finding, &["verdict", "subject", "message"]);
@@ -111,10 +111,11 @@ fn check_says_what_is_right_and_what_is_wrong() {
     let outcome = world.tidemill(&["check", "--json"]);
     assert_eq!(outcome.code, 1, "{outcome}");
     let answer = outcome.json();
-    assert_eq!(answer["ok"], json!(false), "{answer}");
+    assert_eq!(answer["ready"], json!(false), "{answer}");
     let wrong: Vec<_> =
         answer["findings"].as_array().expect("findings").iter().filter(|f| f["verdict"] == "wrong").collect();
-    assert!(!wrong.is_empty() && wrong.iter().all(|finding| finding["subject"] == "stream orders"), "{answer}");
+    assert!(wrong.iter().any(|finding| finding["subject"] == "stream orders"), "{answer}");
+    assert!(wrong.iter().all(|finding| finding["subject"] != "stream products"), "{answer}");
     let sql: Vec<_> = wrong.iter().filter_map(|finding| finding["sql"].as_str()).collect();
     assert!(sql.iter().any(|sql| sql.contains("ALTER TABLE")), "{answer}");
     world.tidemill(&["check"]).refused(1, &["✗", "orders", "ALTER TABLE"]);
@@ -206,8 +207,11 @@ fn a_running_engine_reads_a_streams_rows_anew() {
     let mut engine = world.start();
     engine.await_log("streaming");
     world.await_documents("products", |documents| documents.len() == 2);
+    // A delete that is not ours takes the next version, so the rows must be read at a later place in the WAL.
     world.http().call("DELETE", "/products/_doc/1", None);
     assert_eq!(world.documents("products").len(), 1);
+    world.sql.run("UPDATE products SET name = 'mug' WHERE id = 2");
+    world.await_documents("products", |documents| documents["2"]["name"] == "mug");
     let answer = world.tidemill(&["backfill", "products", "--json"]).succeeded().json();
     assert_eq!(answer["stream"], json!("products"), "{answer}");
     world.await_documents("products", |documents| documents.len() == 2);
@@ -323,7 +327,7 @@ fn a_second_signal_ends_it_at_once() {
     assert!(ended.is_some(), "it did not end at once: {}", engine.log());
     stall.hold(false);
     world.catch_up();
-    let keys = world.sql.rows("SELECT id::text FROM products ORDER BY 1 COLLATE \"C\"");
+    let keys = world.sql.rows("SELECT id::text FROM products ORDER BY id::text COLLATE \"C\"");
     assert_eq!(
         world.documents("products").keys().collect::<Vec<_>>(),
         keys.iter().map(|row| &row[0]).collect::<Vec<_>>()

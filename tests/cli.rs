@@ -399,6 +399,38 @@ fn a_dead_letter_is_mended_and_retried() {
     world.drop_slot();
 }
 
+/// A tombstone does not live for ever, so it is not what keeps an old letter from bringing a deleted row back.
+#[test]
+fn a_dead_letter_of_a_row_that_is_gone_brings_nothing_back() {
+    let world = shop("letter_gone");
+    let index = json!({ "settings": { "index": { "number_of_shards": 1 } },
+        "mappings": { "properties": { "name": { "type": "date" } } } });
+    assert_eq!(world.http().call("PUT", "/products", Some(&index)).0, 200);
+    let brief = json!({ "index": { "gc_deletes": "100ms" } });
+    assert_eq!(world.http().call("PUT", "/products/_settings", Some(&brief)).0, 200);
+    world.sql.run("UPDATE products SET name = '2024-02-29'; UPDATE products SET name = '2024-13-01' WHERE id = 2");
+    world.catch_up();
+    let letters = world.tidemill(&["dead-letters", "list", "--json"]).succeeded().json();
+    assert_eq!(letters["dead_letters"][0]["key"], json!("2"), "{letters}");
+
+    world.sql.run("DELETE FROM products WHERE id = 2");
+    world.catch_up();
+    // The mapping is mended, and the server forgets what was deleted: another id's tombstone tells when.
+    let tolerant = json!({ "properties": { "name": { "type": "date", "ignore_malformed": true } } });
+    assert_eq!(world.http().call("PUT", "/products/_mapping", Some(&tolerant)).0, 200);
+    let version = |number: u32| format!("/products/_doc/probe?version={number}&version_type=external_gte");
+    world.http().call("DELETE", &version(20), None);
+    let forgotten = await_some(PATIENCE, || {
+        let (status, _) = world.http().call("PUT", &version(15), Some(&json!({})));
+        (status == 201).then_some(())
+    });
+    assert!(forgotten.is_some(), "the tombstone stays");
+    let retried = world.tidemill(&["dead-letters", "retry", "--stream", "products"]);
+    assert!(matches!(retried.code, 0 | 1), "{retried}");
+    assert!(!world.documents("products").contains_key("2"), "the row is gone: {retried}");
+    world.drop_slot();
+}
+
 #[test]
 fn the_index_names_a_port_that_is_taken() {
     let holder = TcpListener::bind("127.0.0.1:0").expect("a free port");

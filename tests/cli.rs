@@ -62,7 +62,7 @@ fn help_names_every_command() {
         assert!(own.contains(&format!("tidemill {command}")), "{own}");
     }
     assert!(run(&["--version"]).succeeded().stdout.starts_with("tidemill "));
-    run(&["rnu"]).refused(2, &["rnu"]);
+    run(&["stauts"]).refused(2, &["stauts", "status"]);
     run(&[]).refused(2, &["Usage"]);
 }
 

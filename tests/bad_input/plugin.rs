@@ -93,7 +93,7 @@ fn a_plugin_of_another_digest() {
     let shipped = concat!(env!("CARGO_MANIFEST_DIR"), "/../../plugins/shipped/where.wasm");
     let world = shop("plugin_digest");
     world.file("mine.wasm", std::fs::read(shipped).expect("the shipped plugin"));
-    with_plugin(&world, &format!("mine.wasm, sha256: {}, config: {{ predicate: in_stock }}", "0a".repeat(32)));
+    with_plugin(&world, &format!("mine.wasm, sha256: {}, config: {{ predicate: in_stock }}", "ab".repeat(32)));
     both_refuse(&world, 1, &["mine.wasm", "sha256"]);
     with_plugin(&world, "mine.wasm, config: { predicate: in_stock }");
     is_mended(&world);

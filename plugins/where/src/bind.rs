@@ -5,80 +5,11 @@ use sqlparser::tokenizer::Location;
 use tidemill_sdk::{Column, DataType, Field, FilterPlan, Schema};
 
 use crate::decimal::{Decimal, spell};
+use crate::lex::{Refused, distance};
 use crate::like::{IgnoreCase, Pattern};
 use crate::literal;
-use crate::parse::{Expr, Kind, Op, Refused, Truth};
-
-/// What is evaluated. Each node is true, false or unknown for a row.
-#[derive(Debug)]
-pub enum Node {
-    Constant(Option<bool>),
-    /// This, where the column has a value, else unknown.
-    Known(Column<()>, bool),
-    IsNull(Column<()>),
-    Bool(Column<bool>),
-    And(Vec<Node>),
-    Or(Vec<Node>),
-    Not(Box<Node>),
-    /// True exactly where the node is one of those.
-    Test {
-        node: Box<Node>,
-        yes: bool,
-        no: bool,
-        unknown: bool,
-    },
-    /// Two booleans; false comes before true.
-    CompareBools(Op, Box<Node>, Box<Node>),
-    /// Where `equal` is true or both are null. Never unknown.
-    Same {
-        equal: Box<Node>,
-        left_is_null: Box<Node>,
-        right_is_null: Box<Node>,
-    },
-    Compare(Op, Value),
-    Columns(Op, Pair),
-    Like(Column<[u8]>, Pattern),
-    LikeIgnoreCase(Column<str>, IgnoreCase),
-}
-
-/// A column and the constant that it is compared with.
-#[derive(Debug)]
-pub enum Value {
-    Int16(Column<i16>, i16),
-    Int32(Column<i32>, i32),
-    Int64(Column<i64>, i64),
-    Uint32(Column<u32>, u32),
-    Float32(Column<f32>, f64),
-    Float64(Column<f64>, f64),
-    Numeric(Column<[u8]>, String),
-    Bytes(Column<[u8]>, Vec<u8>),
-    /// `char(n)`: blanks at the end do not count.
-    Padded(Column<[u8]>, Vec<u8>),
-}
-
-/// Two columns that can be compared.
-#[derive(Debug)]
-pub enum Pair {
-    Ints(AnyInt, AnyInt),
-    Floats(AnyFloat, AnyFloat),
-    Numerics(Column<[u8]>, Column<[u8]>),
-    Bytes(Column<[u8]>, Column<[u8]>),
-    Padded(Column<[u8]>, Column<[u8]>),
-}
-
-#[derive(Clone, Copy, Debug)]
-pub enum AnyInt {
-    Int16(Column<i16>),
-    Int32(Column<i32>),
-    Int64(Column<i64>),
-    Uint32(Column<u32>),
-}
-
-#[derive(Clone, Copy, Debug)]
-pub enum AnyFloat {
-    Float32(Column<f32>),
-    Float64(Column<f64>),
-}
+use crate::node::{AnyFloat, AnyInt, Node, Pair, Value};
+use crate::parse::{Expr, Kind, Op, Truth};
 
 /// A column's type as far as comparisons tell them apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -658,19 +589,4 @@ fn check_cast(at: Location, name: &str, of: Type, cast: Option<&str>) -> Result<
             format!("{name} is compared with a {cast}: a constant is cast to the column's type, or not at all"),
         ),
     }
-}
-
-/// How many letters must change.
-fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, a) in a.chars().enumerate() {
-        let mut diagonal = std::mem::replace(&mut row[0], i + 1);
-        for (j, b) in b.iter().enumerate() {
-            let change = diagonal + usize::from(a != *b);
-            diagonal = row[j + 1];
-            row[j + 1] = change.min(diagonal + 1).min(row[j] + 1);
-        }
-    }
-    row[b.len()]
 }

@@ -29,12 +29,36 @@ impl Bits {
         Bits { words, rows }.trimmed()
     }
 
-    /// One bit for each item, by a test that the compiler can unroll.
+    /// One bit for each item, by a test that compiles to vector code: first a byte each, then eight bytes to eight bits.
     pub fn of<T: Copy>(items: &[T], test: impl Fn(T) -> bool) -> Bits {
-        let words = items
-            .chunks(64)
-            .map(|chunk| chunk.iter().enumerate().fold(0, |word, (bit, item)| word | u64::from(test(*item)) << bit));
-        Bits { words: words.collect(), rows: items.len() }
+        let (whole, rest) = items.as_chunks::<64>();
+        let mut words = Vec::with_capacity(items.len().div_ceil(64));
+        words.extend(whole.iter().map(|chunk| pack(&std::array::from_fn(|at| u8::from(test(chunk[at]))))));
+        if !rest.is_empty() {
+            let mut flags = [0; 64];
+            flags.iter_mut().zip(rest).for_each(|(flag, item)| *flag = u8::from(test(*item)));
+            words.push(pack(&flags));
+        }
+        Bits { words, rows: items.len() }
+    }
+
+    /// One bit for each item of an iterator.
+    pub fn of_each<T>(items: impl ExactSizeIterator<Item = T>, mut test: impl FnMut(T) -> bool) -> Bits {
+        let rows = items.len();
+        let mut words = Vec::with_capacity(rows.div_ceil(64));
+        let (mut word, mut bit) = (0, 0);
+        for item in items {
+            word |= u64::from(test(item)) << bit;
+            bit += 1;
+            if bit == 64 {
+                words.push(word);
+                (word, bit) = (0, 0);
+            }
+        }
+        if bit > 0 {
+            words.push(word);
+        }
+        Bits { words, rows }
     }
 
     /// One bit a row, by its place.
@@ -98,6 +122,13 @@ impl Bits {
     }
 }
 
+/// Bytes of 0 and 1 to bits. The product brings the lowest bit of each byte into the highest byte, each to its place.
+fn pack(flags: &[u8; 64]) -> u64 {
+    let (bytes, _) = flags.as_chunks::<8>();
+    let bits = bytes.iter().map(|bytes| u64::from_le_bytes(*bytes).wrapping_mul(0x0102_0408_1020_4080) >> 56);
+    bits.enumerate().fold(0, |word, (at, bits)| word | bits << (at * 8))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -110,6 +141,9 @@ mod tests {
             assert_eq!(Bits::from_bytes(&vec![255; rows.div_ceil(8)], rows), Bits::all(rows));
             let odd = Bits::by_row(rows, |row| row % 2 == 1);
             assert_eq!(odd, Bits::of(&(0..rows).collect::<Vec<_>>(), |row| row % 2 == 1));
+            assert_eq!(odd, Bits::of_each(0..rows, |row| row % 2 == 1));
+            let some = |row: usize| row * 7919 % 13 < 5;
+            assert_eq!(Bits::by_row(rows, some), Bits::of(&(0..rows).collect::<Vec<_>>(), some));
             assert_eq!(odd.ones().collect::<Vec<_>>(), (0..rows as u32).filter(|row| row % 2 == 1).collect::<Vec<_>>());
         }
     }

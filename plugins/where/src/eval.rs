@@ -7,10 +7,10 @@ use std::cmp::Ordering;
 
 use tidemill_sdk::{Batch, Bytes, Column, ColumnType, Number, Numbers};
 
-use crate::bind::{AnyFloat, AnyInt, Node, Pair, Value};
 use crate::bits::Bits;
 use crate::decimal::Numeric;
-use crate::like::IgnoreCase;
+use crate::like::{IgnoreCase, same};
+use crate::node::{AnyFloat, AnyInt, Node, Pair, Value};
 use crate::parse::Op;
 
 /// The rows where the predicate is true, and those where it cannot be told, if there are any.
@@ -60,7 +60,8 @@ impl Eval<'_> {
             Node::Columns(op, pair) => self.columns(if is { *op } else { op.inverse() }, pair),
             Node::Like(column, pattern) => {
                 let texts = self.batch.column(*column);
-                let bits = Bits::by_row(self.rows, |row| pattern.matches(texts.value(row)) == is);
+                let bits = pattern.find_in(texts.values());
+                let bits = if is { bits } else { bits.not() };
                 self.and_valid(bits, *column)
             }
             Node::LikeIgnoreCase(column, pattern) => self.like_ignore_case(is, *column, pattern),
@@ -130,42 +131,38 @@ impl Eval<'_> {
             Value::Uint32(column, value) => self.number(op, *column, *value),
             Value::Float32(column, value) => {
                 let values = self.batch.column(*column).values();
-                self.and_valid(floats(op, values.map(f64::from), *value, self.rows), *column)
+                self.and_valid(floats(op, values.map(f64::from), *value), *column)
             }
             Value::Float64(column, value) => {
                 let values = self.batch.column(*column).values();
-                self.and_valid(floats(op, values, *value, self.rows), *column)
+                self.and_valid(floats(op, values, *value), *column)
             }
             Value::Numeric(column, value) => {
                 let (value, texts) = (Numeric::read(value.as_bytes()), self.batch.column(*column));
-                let bits = Bits::by_row(self.rows, |row| holds(op, Numeric::read(texts.value(row)).cmp(&value)));
+                let bits = Bits::of_each(texts.values(), |text| holds(op, Numeric::read(text).cmp(&value)));
                 self.and_valid(bits, *column)
             }
-            Value::Bytes(column, value) => {
-                self.and_valid(bytes(op, self.batch.column(*column), value, self.rows), *column)
-            }
+            Value::Bytes(column, value) => self.and_valid(bytes(op, self.batch.column(*column), value), *column),
             Value::Padded(column, value) => {
                 let texts = self.batch.column(*column);
-                let bits = Bits::by_row(self.rows, |row| holds(op, unpadded(texts.value(row)).cmp(value)));
+                let bits = Bits::of_each(texts.values(), |text| holds(op, unpadded(text).cmp(value)));
                 self.and_valid(bits, *column)
             }
         }
     }
 
-    /// One loop an operator, so that each compiles to a comparison and a shift.
+    /// One loop an operator, so that each compiles to vector code; the other three are their opposites.
     fn number<T>(&self, op: Op, column: Column<T>, value: T) -> Bits
     where
-        T: Number + PartialOrd + for<'a> ColumnType<View<'a> = Numbers<'a, T>>,
+        T: Number + Ord + for<'a> ColumnType<View<'a> = Numbers<'a, T>>,
     {
         let raw = self.batch.column(column).raw();
         let bits = match op {
-            Op::Eq => Bits::of(raw, |item| T::read(item) == value),
-            Op::Ne => Bits::of(raw, |item| T::read(item) != value),
-            Op::Lt => Bits::of(raw, |item| T::read(item) < value),
-            Op::Le => Bits::of(raw, |item| T::read(item) <= value),
-            Op::Gt => Bits::of(raw, |item| T::read(item) > value),
-            Op::Ge => Bits::of(raw, |item| T::read(item) >= value),
+            Op::Eq | Op::Ne => Bits::of(raw, |item| T::read(item) == value),
+            Op::Lt | Op::Ge => Bits::of(raw, |item| T::read(item) < value),
+            Op::Gt | Op::Le => Bits::of(raw, |item| T::read(item) > value),
         };
+        let bits = if matches!(op, Op::Ne | Op::Ge | Op::Le) { bits.not() } else { bits };
         self.and_valid(bits, column)
     }
 
@@ -251,16 +248,15 @@ fn order(a: f64, b: f64) -> Ordering {
     a.partial_cmp(&b).unwrap_or_else(|| a.is_nan().cmp(&b.is_nan()))
 }
 
-fn floats(op: Op, values: impl ExactSizeIterator<Item = f64>, value: f64, rows: usize) -> Bits {
-    let mut values = values;
-    Bits::by_row(rows, |_| values.next().is_some_and(|item| holds(op, order(item, value))))
+fn floats(op: Op, values: impl ExactSizeIterator<Item = f64>, value: f64) -> Bits {
+    Bits::of_each(values, |item| holds(op, order(item, value)))
 }
 
-fn bytes(op: Op, texts: Bytes<'_>, value: &[u8], rows: usize) -> Bits {
+fn bytes(op: Op, texts: Bytes<'_>, value: &[u8]) -> Bits {
     match op {
-        Op::Eq => Bits::by_row(rows, |row| texts.value(row) == value),
-        Op::Ne => Bits::by_row(rows, |row| texts.value(row) != value),
-        _ => Bits::by_row(rows, |row| holds(op, texts.value(row).cmp(value))),
+        Op::Eq => Bits::of_each(texts.values(), |text| same(text, value)),
+        Op::Ne => Bits::of_each(texts.values(), |text| !same(text, value)),
+        _ => Bits::of_each(texts.values(), |text| holds(op, text.cmp(value))),
     }
 }
 

@@ -11,15 +11,17 @@ mod bind;
 mod bits;
 mod decimal;
 mod eval;
+mod lex;
 mod like;
 mod literal;
+mod node;
 mod parse;
 
 use serde::Deserialize;
 use tidemill_sdk::{Batch, Config, Error, Failure, Filter, FilterPlan, Reject, Verdict};
 
-use crate::bind::Node;
-use crate::parse::Refused;
+use crate::lex::Refused;
+use crate::node::Node;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -1,7 +1,9 @@
 //! `like` and `ilike`: `%` is any text, `_` one character. Compiled once to what can be decided by comparing bytes.
 
+use crate::bits::Bits;
+
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Part {
+pub enum Part {
     Bytes(Vec<u8>),
     /// `_`
     One,
@@ -9,21 +11,18 @@ enum Part {
     Any,
 }
 
-#[derive(Clone, Debug)]
-pub struct Pattern {
-    parts: Vec<Part>,
-    shape: Shape,
-}
-
 /// The frequent patterns need no search back and forth.
 #[derive(Clone, Debug)]
-enum Shape {
-    Equal,
-    Begins,
-    Ends,
-    Contains,
-    General,
+pub enum Pattern {
+    Equal(Vec<u8>),
+    Begins(Vec<u8>),
+    Ends(Vec<u8>),
+    Contains(Vec<u8>),
+    General(Parts),
 }
+
+#[derive(Clone, Debug)]
+pub struct Parts(Vec<Part>);
 
 /// Why a pattern is none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,27 +52,51 @@ impl Pattern {
             }
         }
         flush(&mut parts, &mut bytes, None);
-        let shape = match parts.as_slice() {
-            [] | [Part::Bytes(_)] => Shape::Equal,
-            [Part::Bytes(_), Part::Any] => Shape::Begins,
-            [Part::Any, Part::Bytes(_)] => Shape::Ends,
-            [Part::Any, Part::Bytes(_), Part::Any] => Shape::Contains,
-            _ => Shape::General,
-        };
-        Ok(Pattern { parts, shape })
+        Ok(match parts.as_mut_slice() {
+            [] => Pattern::Equal(Vec::new()),
+            [Part::Bytes(bytes)] => Pattern::Equal(std::mem::take(bytes)),
+            [Part::Bytes(bytes), Part::Any] => Pattern::Begins(std::mem::take(bytes)),
+            [Part::Any, Part::Bytes(bytes)] => Pattern::Ends(std::mem::take(bytes)),
+            [Part::Any, Part::Bytes(bytes), Part::Any] => Pattern::Contains(std::mem::take(bytes)),
+            _ => Pattern::General(Parts(parts)),
+        })
     }
 
     pub fn matches(&self, text: &[u8]) -> bool {
-        let bytes =
-            || self.parts.iter().find_map(|part| if let Part::Bytes(bytes) = part { Some(&**bytes) } else { None });
-        match self.shape {
-            Shape::Equal => text == bytes().unwrap_or_default(),
-            Shape::Begins => text.starts_with(bytes().unwrap_or_default()),
-            Shape::Ends => text.ends_with(bytes().unwrap_or_default()),
-            Shape::Contains => find(text, bytes().unwrap_or_default()),
-            Shape::General => general(&self.parts, text),
+        match self {
+            Pattern::Equal(bytes) => same(text, bytes),
+            Pattern::Begins(bytes) => begins(text, bytes),
+            Pattern::Ends(bytes) => text.ends_with(bytes),
+            Pattern::Contains(bytes) => find(text, bytes),
+            Pattern::General(parts) => general(&parts.0, text),
         }
     }
+
+    /// A bit for each text, with a loop for each kind of pattern.
+    pub fn find_in<'a>(&self, texts: impl ExactSizeIterator<Item = &'a [u8]>) -> Bits {
+        match self {
+            Pattern::Equal(bytes) => Bits::of_each(texts, |text| same(text, bytes)),
+            Pattern::Begins(bytes) => Bits::of_each(texts, |text| begins(text, bytes)),
+            other => Bits::of_each(texts, |text| other.matches(text)),
+        }
+    }
+}
+
+/// Equality that decides most rows by length and first bytes: wasm has no fast `memcmp`.
+#[inline]
+pub fn same(text: &[u8], other: &[u8]) -> bool {
+    text.len() == other.len() && begins(text, other)
+}
+
+#[inline]
+fn begins(text: &[u8], start: &[u8]) -> bool {
+    if text.len() < start.len() {
+        return false;
+    }
+    let (words, rest) = start.as_chunks::<8>();
+    let (text_words, text_rest) = text[..start.len()].as_chunks::<8>();
+    words.iter().zip(text_words).all(|(a, b)| u64::from_le_bytes(*a) == u64::from_le_bytes(*b))
+        && rest.iter().zip(text_rest).all(|(a, b)| a == b)
 }
 
 fn find(text: &[u8], part: &[u8]) -> bool {

@@ -1,5 +1,7 @@
 //! A guest can fail its rows, its batch or itself, and nothing else.
 
+use std::time::Duration;
+
 use tidemill_change::Staged;
 use tidemill_stage::{Chain, Error, Level, Metric, Stage};
 
@@ -11,6 +13,12 @@ fn misdeed(name: &str) -> Stage {
 
 fn misdeed_at(name: &str, rows: &[i64]) -> Stage {
     hostile(&format!(r#"{{"misdeed": "{name}", "rows": {rows:?}}}"#))
+}
+
+/// With a deadline that a test can wait for.
+fn within(deadline_ms: u64, mut stage: Stage) -> Stage {
+    stage.limits.deadline = Duration::from_millis(deadline_ms);
+    stage
 }
 
 fn run(chain: &mut Chain, rows: usize) -> Result<Staged, Error> {
@@ -95,13 +103,14 @@ fn a_plugin_that_fails_for_row_after_row_is_broken() {
 
 #[test]
 fn a_deadline_ends_what_does_not_end() {
-    rejected(misdeed_at("loop", &[3]), 8, &[3], "deadline", "within its deadline of 50ms: raise `limits.deadline`");
-    not_opened(misdeed("open-loop"), "within its deadline of 50ms");
+    let slow = within(250, misdeed_at("loop", &[3]));
+    rejected(slow, 8, &[3], "deadline", "within its deadline of 250ms: raise `limits.deadline`");
+    not_opened(within(50, misdeed("open-loop")), "within its deadline of 50ms");
 }
 
 #[test]
 fn loops_on_every_row_do_not_hold_the_stream_for_hours() {
-    fatal(misdeed("loop"), "fails again and again");
+    fatal(within(20, misdeed("loop")), "fails again and again");
 }
 
 #[test]

@@ -49,8 +49,9 @@ impl Preparation {
                 Some(Create::Proposed) => Some(propose(documents, &origin)),
                 Some(Create::Mapping(path)) => {
                     let shown = path.display();
-                    let text = std::fs::read_to_string(path)
-                        .map_err(|error| Error::failed(format!("mapping `{shown}` cannot be read")).with_cause(error))?;
+                    let text = std::fs::read_to_string(path).map_err(|error| {
+                        Error::failed(format!("mapping `{shown}` cannot be read")).with_cause(error)
+                    })?;
                     let mut mapping: Value = serde_json::from_str(&text)
                         .map_err(|error| Error::failed(format!("mapping `{shown}` is not JSON")).with_cause(error))?;
                     if !mapping.is_object() {
@@ -71,13 +72,15 @@ impl Preparation {
         let mut sweepable = HashSet::new();
         for (name, mapping) in &self.indices {
             let found = match mapping {
-                Some(mapping) => match sink.ensure_index(name, mapping).await.map_err(|error| self.failed(name, &error))? {
-                    Ensured::Made => {
-                        tracing::info!(stream = self.stream, index = name, "index made");
-                        continue;
+                Some(mapping) => {
+                    match sink.ensure_index(name, mapping).await.map_err(|error| self.failed(name, &error))? {
+                        Ensured::Made => {
+                            tracing::info!(stream = self.stream, index = name, "index made");
+                            continue;
+                        }
+                        Ensured::WasThere(found) => found,
                     }
-                    Ensured::WasThere(found) => found,
-                },
+                }
                 None => match sink.index(name).await.map_err(|error| self.failed(name, &error))? {
                     Some(found) => found,
                     None => {

@@ -161,7 +161,9 @@ impl Board {
     fn observed_lag(&self, name: &str) -> Duration {
         let streams = lock(&self.streams);
         let stream = streams.iter().find(|stream| stream.name == name);
-        stream.map_or(Duration::ZERO, |stream| Duration::from_secs_f64(stream.observed.metrics.lag_seconds.get().max(0.0)))
+        stream.map_or(Duration::ZERO, |stream| {
+            Duration::from_secs_f64(stream.observed.metrics.lag_seconds.get().max(0.0))
+        })
     }
 
     /// Answers commands until the engine ends.

@@ -120,7 +120,11 @@ impl Letters {
         let written = tokio::task::spawn_blocking(move || state.add_dead_letters(&letters)).await;
         match written {
             Ok(Ok(())) => {
-                tracing::warn!(stream = self.stream, count, "dead letters were written: see `tidemill dead-letters list`");
+                tracing::warn!(
+                    stream = self.stream,
+                    count,
+                    "dead letters were written: see `tidemill dead-letters list`"
+                );
                 Ok(())
             }
             Ok(Err(error)) => Err(format!("a dead letter could not be written: {error}")),

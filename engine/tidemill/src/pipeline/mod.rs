@@ -22,25 +22,25 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use tidemill_change::{Lsn, TableId};
+use tidemill_change::{BUCKET_LAST, Lsn, TableId};
 use tidemill_decode::Decoder;
 use tidemill_encode::Encoder;
 use tidemill_settle::{Backoff, Limits};
 use tokio::sync::{Notify, mpsc, watch};
 
+use self::board::Board;
 pub(crate) use self::board::ask_for_backfill;
 pub use self::board::{Phase, Status};
-pub use self::observe::StreamStatus;
-pub(crate) use self::retry::retry_letters;
-pub use self::start::Changed;
-pub(crate) use self::start::{connector, gone, look_at_plan, say_blockers};
-use self::board::Board;
 use self::clock::Clock;
 use self::fill::Filler;
 use self::letters::Letters;
 use self::observe::Observed;
+pub use self::observe::StreamStatus;
+pub(crate) use self::retry::retry_letters;
 use self::source::{Caps, End, Reader, Shared};
+pub use self::start::Changed;
 use self::start::Started;
+pub(crate) use self::start::{connector, gone, look_at_plan, say_blockers};
 use self::stream::{Parts, StreamHandle, StreamTask};
 use self::worker::Worker;
 use crate::config::Config;
@@ -50,6 +50,7 @@ use crate::error::{Error, Result};
 use crate::http;
 use crate::metrics::Metrics;
 use crate::plan::{Findings, Plan, Plugins, StreamPlan};
+use crate::source::slot::{self, SlotName};
 use crate::source::{Connector, Session};
 use crate::state::{BackfillState, State};
 
@@ -84,6 +85,7 @@ pub async fn run(config: Config, options: Options, mut stop: watch::Receiver<boo
     };
     let connector = start::connector(&config)?;
     let Some((mut session, plan)) = resolve(&config, &connector, &options, &mut stop).await? else { return Ok(()) };
+    let sinks = sinks(&config)?;
     let started = start::start(&config, &plan, &connector, &mut session, &state, options.changed, &mut stop).await?;
     let Some(started) = started else { return Ok(()) };
     let (control, calls) = control::Server::start(&config.state)?;
@@ -91,7 +93,7 @@ pub async fn run(config: Config, options: Options, mut stop: watch::Receiver<boo
         true => Some(start::wal_end(&session).await?),
         false => None,
     };
-    let engine = Engine::build(&config, &plan, &state, &metrics, &board, started, until)?;
+    let engine = Engine::build(&plan, &sinks, &state, &metrics, &board, started, until)?;
     let answering = tokio::spawn(Arc::clone(&board).answer(calls));
     let result = engine.run(&config, &plan, connector, session, &mut stop).await;
     answering.abort();
@@ -101,6 +103,16 @@ pub async fn run(config: Config, options: Options, mut stop: watch::Receiver<boo
         paused if paused.is_empty() || !options.until_caught_up => Ok(()),
         paused => Err(Error::failed(format!("not all is delivered: {}", paused.join("; ")))),
     }
+}
+
+/// All sinks of the configuration, by name.
+fn sinks(config: &Config) -> Result<HashMap<&str, Sink>> {
+    let mut sinks = HashMap::new();
+    for (name, sink) in &config.sinks {
+        let sink = Sink::new(deliver::options(sink)?).map_err(|error| Error::failed(error.to_string()))?;
+        sinks.insert(name.as_str(), sink);
+    }
+    Ok(sinks)
 }
 
 /// How often `/readyz` looks.
@@ -185,8 +197,8 @@ struct Engine {
 
 impl Engine {
     fn build(
-        config: &Config,
         plan: &Plan,
+        sinks: &HashMap<&str, Sink>,
         state: &Arc<State>,
         metrics: &Arc<Metrics>,
         board: &Arc<Board>,
@@ -196,18 +208,9 @@ impl Engine {
         let clock = Clock::start();
         let moved = Arc::new(Notify::new());
         let wal_end = Arc::new(AtomicU64::new(plan.server.wal_end.0));
-        let mut sinks: HashMap<&str, Sink> = HashMap::new();
         let mut tasks = tokio::task::JoinSet::new();
         let mut streams = Vec::with_capacity(plan.streams.len());
         for (place, stream) in plan.streams.iter().enumerate() {
-            let sink = match sinks.get(stream.sink.as_str()) {
-                Some(sink) => sink.clone(),
-                None => {
-                    let sink = Sink::new(deliver::options(&config.sinks[&stream.sink])?)
-                        .map_err(|error| Error::failed(error.to_string()))?;
-                    sinks.entry(&stream.sink).or_insert(sink).clone()
-                }
-            };
             let observed = Arc::new(Observed::new(metrics.stream(&stream.name)));
             let limits = Limits {
                 documents_max: stream.config.batch.documents_max,
@@ -219,7 +222,7 @@ impl Engine {
             let letters = Letters::new(Arc::clone(state), &stream.name, config.dead_letters, config.rejects);
             let parts = Parts {
                 name: stream.name.clone(),
-                sink,
+                sink: sinks[stream.sink.as_str()].clone(),
                 settled: started.settled[place],
                 epoch: started.epoch,
                 limits,
@@ -242,7 +245,8 @@ impl Engine {
             bytes: plan.streams.iter().map(|stream| stream.config.batch.bytes_max as usize).max().unwrap_or(8 << 20),
         };
         board.wake_by(&moved);
-        let shared = Shared { streams, moved, clock, caps, until, wal_end: Arc::clone(&wal_end), board: Arc::clone(board) };
+        let shared =
+            Shared { streams, moved, clock, caps, until, wal_end: Arc::clone(&wal_end), board: Arc::clone(board) };
         let (state, metrics, board) = (Arc::clone(state), Arc::clone(metrics), Arc::clone(board));
         Ok(Engine { shared, state, metrics, board, started, wal_end, tasks, generation: 0, session: None })
     }
@@ -304,15 +308,16 @@ impl Engine {
         if let Some(end) = self.backfill(plan, connector, stop).await? {
             return Ok(end);
         }
-        let (slot, publication) = (config.source.slot.as_str(), &config.source.publication);
-        let mut wire = start::replication(connector, &mut self.session, &slot.parse()?, stop).await?;
-        let system = wire.identify_system().await?;
+        let publication = &config.source.publication;
+        let name: SlotName = config.source.slot.as_str().parse()?;
+        let mut connection = start::replication(connector, &mut self.session, &name, stop).await?;
+        let system = connection.identify_system().await?;
         self.wal_end.fetch_max(system.flushed.0, Ordering::Relaxed);
         let from = self.shared.settled();
-        wire.start_replication(slot, publication, from).await?;
+        let wire = slot::Stream::on(connector, connection, &name, publication, from).await?;
         self.metrics.source.connected.set(1);
         self.board.phase(Phase::Streaming);
-        tracing::info!(slot, from = %from, "streaming");
+        tracing::info!(slot = name.as_str(), from = %from, "streaming");
         let filler = Filler::new(Arc::clone(connector), plan);
         let decoder = decoder(plan, from);
         let mut reader = Reader::new(&mut self.shared, wire, decoder, filler, self.generation, from);
@@ -348,6 +353,7 @@ impl Engine {
             plan,
             state: &self.state,
             generation: self.generation,
+            bucket: (self.state.count_backfill()? % u32::from(BUCKET_LAST)) as u16,
             connector,
         };
         reading.run(todo, created, stop).await
@@ -364,7 +370,8 @@ impl Engine {
 
     /// Keeps what each stream has settled, so that none gets it again after a start.
     fn remember(&self) -> Result<()> {
-        let settled: Vec<_> = self.shared.streams.iter().map(|stream| (stream.name.clone(), stream.settled())).collect();
+        let settled: Vec<_> =
+            self.shared.streams.iter().map(|stream| (stream.name.clone(), stream.settled())).collect();
         self.state.advance_settled(settled.iter().map(|(name, lsn)| (name.as_str(), *lsn)))?;
         self.state.advance_received(Lsn(self.wal_end.load(Ordering::Relaxed)))
     }
@@ -391,7 +398,8 @@ fn spawn(
     let (made, made_out) = mpsc::channel(JOBS_MAX);
     let (wishes, wishes_out) = mpsc::channel(JOBS_MAX);
     let encoder = Encoder::new(stream.encoding(started.epoch));
-    let worker = Worker { chain: stream.chain(), encoder, stream: stream.name.clone(), observed: Arc::clone(&parts.observed) };
+    let worker =
+        Worker { chain: stream.chain(), encoder, stream: stream.name.clone(), observed: Arc::clone(&parts.observed) };
     std::thread::Builder::new()
         .name(format!("stream {}", stream.name))
         .spawn(move || worker.run(jobs_out, made))

@@ -21,7 +21,8 @@ use super::fill::Filler;
 use super::stream::StreamHandle;
 use super::worker::{Job, Ticket};
 use crate::error::Error;
-use crate::source::wire::{Connection, Frames, Payload, Status};
+use crate::source::slot;
+use crate::source::wire::{Frames, Payload, Status};
 
 /// A stream that has had no room for this long, while another had, is let go: it is taken up again from what it has
 /// settled once it has room.
@@ -65,7 +66,7 @@ pub(super) struct Shared {
 /// One replication connection's life.
 pub(super) struct Reader<'a> {
     pub(super) shared: &'a mut Shared,
-    pub(super) wire: Connection,
+    pub(super) wire: slot::Stream,
     pub(super) decoder: Decoder,
     pub(super) progress: Progress,
     pub(super) filler: Filler,
@@ -80,7 +81,7 @@ pub(super) struct Reader<'a> {
 impl<'a> Reader<'a> {
     pub(super) fn new(
         shared: &'a mut Shared,
-        wire: Connection,
+        wire: slot::Stream,
         decoder: Decoder,
         filler: Filler,
         generation: u32,
@@ -329,7 +330,12 @@ impl Shared {
 
     /// The same over the streams that are running; where none is, nothing more will settle.
     pub(super) fn settled_by_the_running(&self) -> Lsn {
-        self.streams.iter().filter(|stream| stream.is_running()).map(StreamHandle::settled).min().unwrap_or(Lsn(u64::MAX))
+        self.streams
+            .iter()
+            .filter(|stream| stream.is_running())
+            .map(StreamHandle::settled)
+            .min()
+            .unwrap_or(Lsn(u64::MAX))
     }
 
     /// A relation appeared or changed: tables that no stream wants are not decoded.
@@ -339,7 +345,6 @@ impl Shared {
         }
     }
 }
-
 
 impl StreamHandle {
     /// What of a cut is this stream's. Every cut moves a stream's span on, even one with nothing for it.

@@ -20,7 +20,8 @@ use futures_util::stream::FuturesUnordered;
 use tidemill_change::{BUCKET_LAST, Epoch, Lsn, TableId, Version};
 use tidemill_encode::{ActionKind as EncodedKind, Encoded};
 use tidemill_settle::{
-    ActionKind, Backoff, Command, Delivery, Failure, GroupId, Item, ItemRef, Ledger, Pause, RequestId, Response, Slice, SpanId,
+    ActionKind, Backoff, Command, Delivery, Failure, GroupId, Item, ItemRef, Ledger, Pause, PauseKind, RequestId,
+    Response, Slice, SpanId,
 };
 use tokio::sync::{Notify, mpsc, watch};
 
@@ -32,7 +33,7 @@ use crate::deliver::{Answer, Preparation, ScrolledId, Sink, SinkError};
 
 /// How a stream stands, for the source, for `status` and for `/readyz`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Standing {
+pub(crate) enum Standing {
     /// Entered at start and by `resume`; left for any other.
     Running,
     /// The sink does not take documents at present; left by itself.
@@ -123,8 +124,8 @@ enum PartOf {
 #[derive(Clone, Copy, Debug)]
 struct Reading {
     outstanding: u64,
-    /// The LSN whose version the rows have.
-    at: Lsn,
+    /// The version of the rows.
+    version: Option<Version>,
     /// No more rows follow.
     read: bool,
 }
@@ -224,7 +225,8 @@ impl StreamTask {
 
     /// Makes the indices that are missing. A sink that is not there is waited for; one that refuses pauses the stream.
     async fn prepare(&mut self, wishes: &mut mpsc::Receiver<Wish>) {
-        let mut backoff = Backoff::new(self.parts.limits.retry_delay_min, self.parts.limits.retry_delay_max, self.parts.seed);
+        let mut backoff =
+            Backoff::new(self.parts.limits.retry_delay_min, self.parts.limits.retry_delay_max, self.parts.seed);
         let mut failures = 0;
         loop {
             self.tell();
@@ -342,8 +344,9 @@ impl StreamTask {
                 self.ledger.expect(span, parts).map_err(|error| error.to_string())?;
                 Ok(PartOf::Span(span))
             }
-            Ticket::Backfill { table, at, .. } => {
-                let reading = self.reading.entry(table).or_insert(Reading { outstanding: 0, at, read: false });
+            Ticket::Backfill { table, at, bucket, .. } => {
+                let version = Version::new(self.parts.epoch, at, bucket);
+                let reading = self.reading.entry(table).or_insert(Reading { outstanding: 0, version, read: false });
                 reading.outstanding += u64::from(parts);
                 Ok(PartOf::Backfill(table))
             }
@@ -420,9 +423,10 @@ impl StreamTask {
     /// Tells of tables that were read to their end and have settled, after what no row belongs to was removed.
     async fn finish_reading(&mut self) {
         let done = self.reading.iter().find(|(_, reading)| reading.read && reading.outstanding == 0);
-        let Some((&table, &Reading { at, .. })) = done else { return };
-        if let Some(version) = Version::new(self.parts.epoch, at, 0)
-            && let Some(index) = self.parts.own_index.get(&table).filter(|index| self.sweepable.contains(*index)).cloned()
+        let Some((&table, &Reading { version, .. })) = done else { return };
+        if let Some(version) = version
+            && let Some(index) =
+                self.parts.own_index.get(&table).filter(|index| self.sweepable.contains(*index)).cloned()
             && let Err(error) = self.delete_all(&index, version, Which::Older, PartOf::Backfill(table)).await
         {
             self.reading.clear();
@@ -525,11 +529,7 @@ impl StreamTask {
     /// Keeps the last trouble's words for `status`.
     fn note(&mut self, answer: &tidemill_settle::Answer) {
         match answer {
-            tidemill_settle::Answer::Items(_) => {
-                if !self.delivery.status().failing {
-                    self.last_error = None;
-                }
-            }
+            tidemill_settle::Answer::Items(_) if !self.delivery.status().failing => self.last_error = None,
             tidemill_settle::Answer::RetryWhole { trouble, .. } => self.last_error = Some(trouble.to_string()),
             tidemill_settle::Answer::Unknown(unknown) => {
                 tracing::warn!(stream = self.parts.name, reason = %unknown, "an answer could not be read; the lines are sent again");
@@ -540,7 +540,11 @@ impl StreamTask {
     }
 
     fn paused(&mut self, pause: &Pause) {
-        tracing::error!(stream = self.parts.name, reason = %pause, "the stream waits");
+        if pause.kind == PauseKind::SinkFull {
+            tracing::error!(stream = self.parts.name, reason = %pause, "the stream waits");
+        } else {
+            tracing::error!(stream = self.parts.name, reason = %pause, "stream paused");
+        }
         self.last_error = Some(pause.to_string());
     }
 
@@ -636,14 +640,21 @@ impl StreamTask {
         }
     }
 
+    fn with_way_on(&self, reason: String) -> String {
+        if reason.contains("tidemill resume") {
+            return reason;
+        }
+        format!("{reason}; then `tidemill resume {}`", self.parts.name)
+    }
+
     /// Lets the others know how it stands.
     fn tell(&mut self) {
         let settled = self.ledger.settled();
         let status = self.delivery.status();
         let standing = if let Some(reason) = &self.halted {
-            Standing::Paused(reason.clone())
+            Standing::Paused(self.with_way_on(reason.clone()))
         } else if let Some(pause) = &status.paused {
-            Standing::Paused(pause.to_string())
+            Standing::Paused(self.with_way_on(pause.to_string()))
         } else if status.sink_full || status.failing {
             Standing::Waiting(self.last_error.clone().unwrap_or_else(|| "the sink does not answer".to_owned()))
         } else {

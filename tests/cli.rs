@@ -95,7 +95,7 @@ fn shells_take_the_completions() {
 fn check_says_what_is_right_and_what_is_wrong() {
     let world = shop("check");
     let answer = world.tidemill(&["check", "--json"]).succeeded().json();
-    assert_eq!(answer["ready"], json!(true), "{answer}");
+    assert_eq!(answer["ok"], json!(true), "{answer}");
     let findings = answer["findings"].as_array().unwrap_or_else(|| panic!("no findings: {answer}"));
     for finding in findings {
         has_keys(finding, &["verdict", "subject", "message"]);
@@ -111,7 +111,7 @@ fn check_says_what_is_right_and_what_is_wrong() {
     let outcome = world.tidemill(&["check", "--json"]);
     assert_eq!(outcome.code, 1, "{outcome}");
     let answer = outcome.json();
-    assert_eq!(answer["ready"], json!(false), "{answer}");
+    assert_eq!(answer["ok"], json!(false), "{answer}");
     let wrong: Vec<_> =
         answer["findings"].as_array().expect("findings").iter().filter(|f| f["verdict"] == "wrong").collect();
     assert!(wrong.iter().any(|finding| finding["subject"] == "stream orders"), "{answer}");

@@ -114,7 +114,8 @@ fn check_says_what_is_right_and_what_is_wrong() {
     assert_eq!(answer["ok"], json!(false), "{answer}");
     let wrong: Vec<_> =
         answer["findings"].as_array().expect("findings").iter().filter(|f| f["verdict"] == "wrong").collect();
-    assert!(!wrong.is_empty() && wrong.iter().all(|finding| finding["subject"] == "stream orders"), "{answer}");
+    assert!(wrong.iter().any(|finding| finding["subject"] == "stream orders"), "{answer}");
+    assert!(wrong.iter().all(|finding| finding["subject"] != "stream products"), "{answer}");
     let sql: Vec<_> = wrong.iter().filter_map(|finding| finding["sql"].as_str()).collect();
     assert!(sql.iter().any(|sql| sql.contains("ALTER TABLE")), "{answer}");
     world.tidemill(&["check"]).refused(1, &["✗", "orders", "ALTER TABLE"]);
@@ -206,8 +207,11 @@ fn a_running_engine_reads_a_streams_rows_anew() {
     let mut engine = world.start();
     engine.await_log("streaming");
     world.await_documents("products", |documents| documents.len() == 2);
+    // A delete that is not ours takes the next version, so the rows must be read at a later place in the WAL.
     world.http().call("DELETE", "/products/_doc/1", None);
     assert_eq!(world.documents("products").len(), 1);
+    world.sql.run("UPDATE products SET name = 'mug' WHERE id = 2");
+    world.await_documents("products", |documents| documents["2"]["name"] == "mug");
     let answer = world.tidemill(&["backfill", "products", "--json"]).succeeded().json();
     assert_eq!(answer["stream"], json!("products"), "{answer}");
     world.await_documents("products", |documents| documents.len() == 2);
@@ -392,6 +396,38 @@ fn a_dead_letter_is_mended_and_retried() {
     let again = world.tidemill(&["dead-letters", "retry", "--stream", "products"]);
     assert!(matches!(again.code, 0 | 1), "{again}");
     assert_eq!(world.documents("products")["2"]["name"], json!("2024-03-01"), "a newer row is never overwritten");
+    world.drop_slot();
+}
+
+/// A tombstone does not live for ever, so it is not what keeps an old letter from bringing a deleted row back.
+#[test]
+fn a_dead_letter_of_a_row_that_is_gone_brings_nothing_back() {
+    let world = shop("letter_gone");
+    let index = json!({ "settings": { "index": { "number_of_shards": 1 } },
+        "mappings": { "properties": { "name": { "type": "date" } } } });
+    assert_eq!(world.http().call("PUT", "/products", Some(&index)).0, 200);
+    let brief = json!({ "index": { "gc_deletes": "100ms" } });
+    assert_eq!(world.http().call("PUT", "/products/_settings", Some(&brief)).0, 200);
+    world.sql.run("UPDATE products SET name = '2024-02-29'; UPDATE products SET name = '2024-13-01' WHERE id = 2");
+    world.catch_up();
+    let letters = world.tidemill(&["dead-letters", "list", "--json"]).succeeded().json();
+    assert_eq!(letters["dead_letters"][0]["key"], json!("2"), "{letters}");
+
+    world.sql.run("DELETE FROM products WHERE id = 2");
+    world.catch_up();
+    // The mapping is mended, and the server forgets what was deleted: another id's tombstone tells when.
+    let tolerant = json!({ "properties": { "name": { "type": "date", "ignore_malformed": true } } });
+    assert_eq!(world.http().call("PUT", "/products/_mapping", Some(&tolerant)).0, 200);
+    let version = |number: u32| format!("/products/_doc/probe?version={number}&version_type=external_gte");
+    world.http().call("DELETE", &version(20), None);
+    let forgotten = await_some(PATIENCE, || {
+        let (status, _) = world.http().call("PUT", &version(15), Some(&json!({})));
+        (status == 201).then_some(())
+    });
+    assert!(forgotten.is_some(), "the tombstone stays");
+    let retried = world.tidemill(&["dead-letters", "retry", "--stream", "products"]);
+    assert!(matches!(retried.code, 0 | 1), "{retried}");
+    assert!(!world.documents("products").contains_key("2"), "the row is gone: {retried}");
     world.drop_slot();
 }
 

@@ -87,12 +87,12 @@ fn it_lets_us_in_no_longer() {
     let confirmed = world.slot_confirmed();
     world.sql.run("UPDATE products SET in_stock = true WHERE id = 2; DELETE FROM products WHERE id = 1");
     engine.await_log("security_exception");
-    engine.await_log("pause");
+    engine.await_log("pause|waits");
     let status = world.tidemill(&["status", "--json"]).succeeded().json();
     let stream = &status["streams"][0];
     assert_eq!((&stream["name"], &stream["state"]), (&json!("products"), &json!("paused")), "{status}");
     let reason = stream["reason"].as_str().unwrap_or_default();
-    assert!(says(reason, "403|security_exception") && says(reason, "resume"), "{status}");
+    assert!(says(reason, "403|security_exception") && says(reason, "grant|resume"), "{status}");
     assert_eq!(stream["dead_letters"], json!(0), "it is not the document's fault: {status}");
     let held = format!("SELECT '{confirmed}'::pg_lsn <= '{}'::pg_lsn", world.slot_confirmed());
     assert_eq!(world.sql.one(&held), "t");

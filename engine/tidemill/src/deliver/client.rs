@@ -170,6 +170,11 @@ impl Sink {
         self.call(Method::GET, path, None).await
     }
 
+    /// A request without a body: some that take none refuse even an empty object.
+    pub async fn post(&self, path: &str) -> Result<Answer, SinkError> {
+        self.call(Method::POST, path, None).await
+    }
+
     pub async fn send(&self, method: Method, path: &str, body: &serde_json::Value) -> Result<Answer, SinkError> {
         self.call(method, path, Some((body.to_string().into(), "application/json"))).await
     }

@@ -95,7 +95,7 @@ impl Sink {
 
     pub async fn refresh(&self, index: &str) -> Result<(), SinkError> {
         let path = format!("/{}/_refresh", escape(index));
-        let answer = self.send(Method::POST, &path, &json!({})).await?;
+        let answer = self.post(&path).await?;
         if answer.is_success() { Ok(()) } else { Err(self.unusable(&path, &answer)) }
     }
 

@@ -219,7 +219,7 @@ impl Engine {
                 ..Limits::default()
             };
             let config = &stream.config;
-            let letters = Letters::new(Arc::clone(state), &stream.name, config.dead_letters, config.rejects);
+            let letters = Letters::new(Arc::clone(state), config, metrics.stream(&stream.name))?;
             let parts = Parts {
                 name: stream.name.clone(),
                 sink: sinks[stream.sink.as_str()].clone(),

@@ -459,7 +459,7 @@ impl StreamTask {
                             self.settled(part_of, counts.total());
                         }
                     }
-                    Command::GroupDone(group) => self.done(group),
+                    Command::GroupDone(group) => self.done(group).await,
                     Command::Pause(pause) => self.paused(&pause),
                     Command::Resumed => tracing::info!(stream = self.parts.name, "the sink takes documents again"),
                 }
@@ -548,9 +548,12 @@ impl StreamTask {
         self.last_error = Some(pause.to_string());
     }
 
-    fn done(&mut self, id: GroupId) {
+    async fn done(&mut self, id: GroupId) {
         let Some(group) = self.groups.remove(&id) else { return };
         let now_us = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_micros() as i64);
+        if let Err(error) = self.parts.letters.superseded_by(&group.encoded).await {
+            self.halt(error);
+        }
         self.parts.observed.acknowledged(group.committed_us.iter().map(|&at| now_us.saturating_sub(at).max(0) as u64));
     }
 

@@ -24,9 +24,10 @@ use tokio::sync::watch;
 use tokio_postgres::NoTls;
 
 use self::compare::{Comparison, Reader};
-use self::process::{Child, Cpu};
+use self::process::Child;
 use self::report::{Report, Screen};
 use self::workload::Done;
+use crate::cpu;
 use crate::error::{Error, Result};
 use crate::private_postgres::{Options as PostgresOptions, PrivatePostgres};
 use crate::secret::Secret;
@@ -128,16 +129,14 @@ async fn connect(postgres: &PrivatePostgres) -> Result<tokio_postgres::Client> {
 /// Backfill, live changes, drain, comparison.
 async fn play(options: &Options, stage: &Stage, screen: &Screen) -> Result<Report> {
     let mut report = Report::new(options.rows);
-    let start = Instant::now();
-    let before = Cpu::of(stage.engine.id());
     let status = watch_backfill(stage, screen).await?;
-    report.backfill(start.elapsed(), Cpu::of(stage.engine.id()).since(before), &status);
+    report.backfill(&status);
 
-    let before = Cpu::of(stage.engine.id());
+    let before = cpu::of(stage.engine.id());
     let start = Instant::now();
     let done = live(options, stage, screen).await?;
     let status = drain(stage, screen).await?;
-    report.live(done, start.elapsed(), Cpu::of(stage.engine.id()).since(before), &status);
+    report.live(done, start.elapsed(), cpu::of(stage.engine.id()).saturating_sub(before), &status);
 
     let reader = Reader { client: http_client(options)?, url: stage.sink_url.clone() };
     if options.break_one {

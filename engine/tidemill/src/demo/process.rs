@@ -128,25 +128,3 @@ fn failed(what: &str, log: &Path) -> Error {
     let lines: Vec<&str> = text.lines().collect();
     Error::failed(format!("{what}: {}", lines[lines.len().saturating_sub(LINES)..].join(" | ")))
 }
-
-/// A process's CPU time, user and system, from /proc.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Cpu(Duration);
-
-impl Cpu {
-    /// Zero where the system does not tell.
-    pub(super) fn of(id: u32) -> Cpu {
-        let ticks = || {
-            let stat = std::fs::read_to_string(format!("/proc/{id}/stat")).ok()?;
-            // The name before it may hold spaces and parentheses.
-            let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
-            Some(fields.get(11)?.parse::<u64>().ok()? + fields.get(12)?.parse::<u64>().ok()?)
-        };
-        let per_second = rustix::param::clock_ticks_per_second().max(1);
-        Cpu(Duration::from_millis(ticks().unwrap_or_default() * 1000 / per_second))
-    }
-
-    pub(super) fn since(self, before: Cpu) -> Duration {
-        self.0.saturating_sub(before.0)
-    }
-}

@@ -515,3 +515,87 @@ pub(crate) fn pump(mut from: std::net::TcpStream, mut to: std::net::TcpStream, g
         let _ = to.shutdown(std::net::Shutdown::Write);
     });
 }
+
+/// A sink that answers some requests itself: with a status, where the path holds a word.
+#[derive(Debug)]
+pub(crate) struct Faults {
+    pub(crate) url: String,
+    rule: Arc<Mutex<Option<(&'static str, u16)>>>,
+    hits: Arc<AtomicU32>,
+}
+
+impl Faults {
+    /// Passes everything on to `target`, until [`Faults::answer`] says otherwise.
+    pub(crate) fn before(target: &str) -> Faults {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let url = format!("http://{}", listener.local_addr().expect("bound"));
+        let rule = Arc::new(Mutex::new(None));
+        let hits = Arc::new(AtomicU32::new(0));
+        let (target, at, count) = (target.to_owned(), Arc::clone(&rule), Arc::clone(&hits));
+        std::thread::spawn(move || {
+            for client in listener.incoming().flatten() {
+                let (target, at, count) = (target.clone(), Arc::clone(&at), Arc::clone(&count));
+                std::thread::spawn(move || serve(&client, &target, &at, &count));
+            }
+        });
+        Faults { url, rule, hits }
+    }
+
+    /// Requests whose path holds `word` get this status from now on, and an empty object.
+    pub(crate) fn answer(&self, word: &'static str, status: u16) {
+        *self.rule.lock().expect("no panic while held") = Some((word, status));
+    }
+
+    pub(crate) fn pass(&self) {
+        *self.rule.lock().expect("no panic while held") = None;
+    }
+
+    /// Waits until this many requests got an answer that was not the sink's.
+    pub(crate) fn await_hits(&self, count: u32) {
+        let start = Instant::now();
+        while self.hits.load(Ordering::SeqCst) < count {
+            assert!(start.elapsed() < PATIENCE, "only {} requests came", self.hits.load(Ordering::SeqCst));
+            std::thread::yield_now();
+        }
+    }
+}
+
+/// One connection: request after request, each whole.
+fn serve(client: &std::net::TcpStream, target: &str, rule: &Mutex<Option<(&'static str, u16)>>, hits: &AtomicU32) {
+    let mut client = BufReader::new(client);
+    while let Some((head, body)) = message(&mut client) {
+        let path = head.split(' ').nth(1).unwrap_or_default().to_owned();
+        let rule = rule.lock().expect("no panic while held").filter(|(word, _)| path.contains(word));
+        let answer = match rule {
+            Some((_, status)) => {
+                hits.fetch_add(1, Ordering::SeqCst);
+                format!("HTTP/1.1 {status} Fault\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n{{}}")
+                    .into_bytes()
+            }
+            None => {
+                let Ok(mut server) = std::net::TcpStream::connect(target) else { return };
+                let sent = server.write_all(head.as_bytes()).and_then(|()| server.write_all(&body));
+                let Some((head, body)) = sent.ok().and_then(|()| message(&mut BufReader::new(&server))) else { return };
+                [head.into_bytes(), body].concat()
+            }
+        };
+        if client.get_mut().write_all(&answer).is_err() {
+            return;
+        }
+    }
+}
+
+/// The next HTTP message: its head, and as many bytes as its content-length says.
+fn message(from: &mut BufReader<&std::net::TcpStream>) -> Option<(String, Vec<u8>)> {
+    let mut head = String::new();
+    while !head.ends_with("\r\n\r\n") {
+        if !matches!(from.read_line(&mut head), Ok(1..)) {
+            return None;
+        }
+    }
+    let lower = head.to_lowercase();
+    let length = lower.lines().find_map(|line| line.strip_prefix("content-length:")?.trim().parse().ok());
+    let mut body = vec![0; length.unwrap_or(0)];
+    from.read_exact(&mut body).ok()?;
+    Some((head, body))
+}

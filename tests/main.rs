@@ -11,3 +11,4 @@ mod harness;
 mod kill;
 mod servers;
 mod stream;
+mod trouble;

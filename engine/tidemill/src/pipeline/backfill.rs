@@ -173,7 +173,8 @@ impl Reading<'_> {
                     .has_read(self.generation, self.plan.streams[todo.stream].tables[todo.table].relation.id)
                 {
                     let point = stream.from;
-                    self.note(todo, BackfillState::Done { consistent_point: point })?;
+                    let plan = &self.plan.streams[todo.stream];
+                    self.state.finish_backfill(&plan.name, plan.tables[todo.table].relation.id, point)?;
                     tracing::info!(stream = self.shared.streams[todo.stream].name, "backfill of a table is done");
                 } else {
                     waiting.push(todo);

@@ -74,8 +74,27 @@ pub struct Options {
     pub changed: Changed,
 }
 
+/// A stop takes no longer than this, whatever is waited for at that moment; what had not settled is sent again at the
+/// next start.
+const STOP_PATIENCE: Duration = Duration::from_secs(30);
+
 /// Runs until `stop` says so, or until it has caught up where that is asked for.
-pub async fn run(config: Config, options: Options, mut stop: watch::Receiver<bool>) -> Result<()> {
+pub async fn run(config: Config, options: Options, stop: watch::Receiver<bool>) -> Result<()> {
+    let mut told = stop.clone();
+    let out_of_patience = async {
+        let _told = told.wait_for(|stop| *stop).await;
+        tokio::time::sleep(STOP_PATIENCE).await;
+    };
+    tokio::select! {
+        result = run_until_told(config, options, stop) => result,
+        () = out_of_patience => {
+            tracing::warn!("something was still waited for; what had not settled is sent again at the next start");
+            Ok(())
+        }
+    }
+}
+
+async fn run_until_told(config: Config, options: Options, mut stop: watch::Receiver<bool>) -> Result<()> {
     let state = Arc::new(State::open(&config.state)?);
     let metrics = Arc::new(Metrics::default());
     let board = Arc::new(Board::new(&config, Arc::clone(&state)));
@@ -233,6 +252,7 @@ impl Engine {
                 moved: Arc::clone(&moved),
                 seed: place as u64,
                 own_index: own_indices(stream),
+                sweeps: config.actions.insert,
                 preparation: deliver::Preparation::of(stream, started.system, started.epoch)?,
                 paused: started.paused[place].clone(),
             };
@@ -411,8 +431,12 @@ fn spawn(
     Ok(StreamHandle { name: stream.name.clone(), jobs, wishes, report, tables, attached: true, from })
 }
 
-/// The index of each table that has one to itself: what a TRUNCATE may empty.
+/// The index of each table that has one to itself: what a TRUNCATE may empty, and what a backfill may search for documents
+/// without a row. A stream that takes in no deletes keeps its documents whatever happens to their rows.
 fn own_indices(stream: &StreamPlan) -> HashMap<TableId, String> {
+    if !stream.config.actions.delete {
+        return HashMap::new();
+    }
     let own = stream.indices.iter().filter(|index| index.tables.len() == 1);
     own.map(|index| (index.tables[0].relation.id, index.name.clone())).collect()
 }

@@ -75,6 +75,8 @@ pub(super) struct Reader<'a> {
     frames: Option<(Frames, usize)>,
     /// The end of what was last handed on.
     handed: Lsn,
+    /// A transaction has begun and not ended.
+    is_inside: bool,
     blocked_since: HashMap<usize, tokio::time::Instant>,
 }
 
@@ -97,6 +99,7 @@ impl<'a> Reader<'a> {
             generation,
             frames: None,
             handed: start,
+            is_inside: false,
             blocked_since: HashMap::new(),
         }
     }
@@ -108,8 +111,10 @@ impl<'a> Reader<'a> {
             if let Some(end) = self.confirm().await? {
                 return Ok(end);
             }
-            let ready = self.has_news() && self.decoder.can_cut();
-            let reading = self.frames.is_none() && !self.is_full();
+            let can_cut = self.decoder.can_cut();
+            let ready = self.has_news() && can_cut;
+            // Inside a bucket only what comes next leads to where a cut may be, however much there is.
+            let reading = self.frames.is_none() && !(self.is_full() && can_cut);
             let wake = self.shared.clock.instant(self.progress.next_wake());
             let moved = Arc::clone(&self.shared.moved);
             tokio::select! {
@@ -148,8 +153,11 @@ impl<'a> Reader<'a> {
                 Payload::Wal { end, body, .. } => {
                     self.progress.received(end);
                     *wal_end = (*wal_end).max(end);
-                    if let Message::Relation(relation) = self.decoder.message(&frames.chunk, body)? {
-                        self.shared.relation(&mut self.decoder, &relation);
+                    match self.decoder.message(&frames.chunk, body)? {
+                        Message::Relation(relation) => self.shared.relation(&mut self.decoder, &relation),
+                        Message::Begin => self.is_inside = true,
+                        Message::Commit { .. } => self.is_inside = false,
+                        _ => {}
                     }
                 }
                 Payload::Keepalive { end, reply, .. } => {
@@ -163,9 +171,11 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    /// Something is there that the streams have not seen, were it only that time went on.
+    /// Something is there that the streams have not seen, were it only that time went on. Inside a transaction no cut can
+    /// tell that.
     fn has_news(&self) -> bool {
-        self.decoder.pending_rows() > 0 || self.decoder.end() > self.handed || self.decoder.must_cut()
+        let has_moved = !self.is_inside && self.decoder.end() > self.handed;
+        self.decoder.pending_rows() > 0 || has_moved || self.decoder.must_cut()
     }
 
     fn is_full(&self) -> bool {

@@ -149,6 +149,8 @@ pub(crate) struct Parts {
     /// The index of each table that a TRUNCATE can empty; a table whose documents cannot be told from another's is missing.
     pub(crate) own_index: HashMap<TableId, String>,
     pub(crate) preparation: Preparation,
+    /// Whether a backfill reads all rows that belong into the index.
+    pub(crate) sweeps: bool,
     /// Why it was paused when the engine last ran.
     pub(crate) paused: Option<String>,
 }
@@ -238,7 +240,8 @@ impl StreamTask {
             match prepared {
                 None => {}
                 Some(Ok(sweepable)) => {
-                    self.sweepable = sweepable;
+                    // Without inserts no row is read, so that none could be found to be missing.
+                    self.sweepable = if self.parts.sweeps { sweepable } else { HashSet::new() };
                     self.last_error = None;
                     self.report.send_modify(|report| report.standing = Standing::Running);
                     return;

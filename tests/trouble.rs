@@ -57,6 +57,102 @@ fn a_transaction_larger_than_a_batch_and_smaller_than_a_bucket() {
     world.drop_slot();
 }
 
+/// What a stream could not write down is written down once it can be.
+#[test]
+fn a_dead_letter_that_cannot_be_written_waits_for_resume() {
+    let world = items("letters", 1);
+    std::fs::write(world.dir.path().join("mapping.json"), r#"{ "properties": { "n": { "type": "integer" } } }"#)
+        .unwrap();
+    world.sql.run("CREATE TABLE t (id text PRIMARY KEY, n text)");
+    world.config("streams: [{ name: t, from: public.t, index: t, mapping: mapping.json }]");
+    let mut engine = world.start();
+    engine.await_log("streaming");
+    let state = rusqlite::Connection::open(world.dir.path().join("tidemill.db")).unwrap();
+    for bad in ["('no number', 'x')", "(repeat('too long ', 100), '2')"] {
+        state.execute_batch("BEGIN IMMEDIATE").unwrap();
+        let before = engine.log().matches("stream paused").count();
+        world.sql.run(&format!("INSERT INTO t VALUES {bad}, ('good {before}', '1')"));
+        let start = Instant::now();
+        while engine.log().matches("stream paused").count() == before {
+            assert!(start.elapsed() < PATIENCE, "not paused: {}", engine.log());
+            std::thread::yield_now();
+        }
+        state.execute_batch("ROLLBACK").unwrap();
+        assert_eq!(world.tidemill(&["resume", "t"]).code, 0);
+        await_confirmed(&world);
+    }
+    assert_eq!(ids(&world, "t"), ["good 0", "good 1"]);
+    let letters = world.tidemill(&["dead-letters", "list", "--json"]).json();
+    assert_eq!(letters["dead_letters"].as_array().map(Vec::len), Some(2), "{letters}");
+    assert_eq!(engine.stop(), 0);
+    world.drop_slot();
+}
+
+#[test]
+fn a_truncate_goes_on_after_a_refusal_and_a_resume() {
+    let world = items("truncate_refused", 3);
+    let faults = Faults::before(world.index.address());
+    world.config_with(&format!("url: {}", world.url()), &format!("url: {}", faults.url), ITEMS);
+    let mut engine = world.start();
+    engine.await_log("streaming");
+    faults.answer("_bulk", 401);
+    world.sql.run("TRUNCATE items; INSERT INTO items VALUES (9, 'after')");
+    engine.await_log("the stream waits");
+    faults.pass();
+    assert_eq!(world.tidemill(&["resume", "items"]).code, 0);
+    world.await_documents("items", |documents| documents.keys().eq(["9"]));
+    // Commands are still heard.
+    assert_eq!(world.tidemill(&["pause", "items"]).code, 0);
+    assert_eq!(world.tidemill(&["resume", "items"]).code, 0);
+    assert_eq!(engine.stop(), 0);
+    world.drop_slot();
+}
+
+#[test]
+fn a_truncate_waits_for_a_sink_that_is_not_available() {
+    let world = items("truncate_away", 3);
+    let faults = Faults::before(world.index.address());
+    world.config_with(&format!("url: {}", world.url()), &format!("url: {}", faults.url), ITEMS);
+    let mut engine = world.start();
+    engine.await_log("streaming");
+    faults.answer("_refresh", 503);
+    world.sql.run("TRUNCATE items; INSERT INTO items VALUES (9, 'after')");
+    faults.await_hits(2);
+    faults.pass();
+    world.await_documents("items", |documents| documents.keys().eq(["9"]));
+    assert_eq!(engine.stop(), 0);
+    world.drop_slot();
+}
+
+/// Truncate goes with delete: what a stream does not take in, no backfill does either.
+#[test]
+fn without_delete_documents_stay() {
+    let world = items("stay", 3);
+    world.config("streams: [{ name: items, from: public.items, index: items, actions: [insert, update] }]");
+    world.catch_up();
+    world.sql.run("DELETE FROM items WHERE id = 1; TRUNCATE items; INSERT INTO items VALUES (4, 'new')");
+    world.catch_up();
+    assert_eq!(ids(&world, "items"), ["1", "2", "3", "4"]);
+    assert_eq!(world.tidemill(&["backfill", "items"]).code, 0);
+    world.catch_up();
+    assert_eq!(ids(&world, "items"), ["1", "2", "3", "4"]);
+    world.drop_slot();
+}
+
+/// Without `insert` no backfilled row is taken in, so that none is missing either.
+#[test]
+fn without_insert_a_backfill_removes_nothing() {
+    let world = items("no_insert", 3);
+    world.config("streams: [{ name: items, from: public.items, index: items, actions: [update, delete] }]");
+    world.catch_up();
+    world.sql.run("UPDATE items SET name = 'second' WHERE id = 2");
+    world.catch_up();
+    assert_eq!(world.tidemill(&["backfill", "items"]).code, 0);
+    world.catch_up();
+    assert_eq!(ids(&world, "items"), ["2"]);
+    world.drop_slot();
+}
+
 fn toast(story: &str) -> World {
     let world = World::new(story);
     world.sql.run(

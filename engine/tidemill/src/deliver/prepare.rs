@@ -33,7 +33,7 @@ pub fn options(sink: &config::Sink) -> Result<SinkOptions> {
 }
 
 /// The indices of a stream, and the mapping that a missing one is made with.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Preparation {
     stream: String,
     system: u64,

@@ -150,7 +150,7 @@ impl Reading<'_> {
         let paused = stream.report.clone();
         tokio::select! {
             _ = stop.wait_for(|stop| *stop) => Ok(Some(TableEnd::Stopped)),
-            () = super::stream::paused(paused) => {
+            () = super::stream::paused(paused, self.generation) => {
                 stream.attached = false;
                 Ok(Some(TableEnd::LetGo))
             }
@@ -167,7 +167,7 @@ impl Reading<'_> {
         loop {
             for todo in std::mem::take(&mut waiting) {
                 let stream = &mut self.shared.streams[todo.stream];
-                if stream.is_paused() {
+                if stream.is_paused() || stream.has_failed(self.generation) {
                     stream.attached = false;
                 } else if stream
                     .has_read(self.generation, self.plan.streams[todo.stream].tables[todo.table].relation.id)

@@ -7,7 +7,7 @@ use tidemill_change::ChangeBatch;
 use tidemill_encode::{Action, ActionKind, Encoded, Rejected};
 use tidemill_settle::SinkError;
 
-use crate::config::{self, DeadLetters, DeadLettersThen, Rejects};
+use crate::config::{DeadLetters, DeadLettersThen, Rejects};
 use crate::metrics::StreamMetrics;
 use crate::state::{LetterFilter, LetterKind, LetterState, NewDeadLetter, State};
 
@@ -34,21 +34,22 @@ impl Letters {
     /// Begins with the letters that wait from before.
     pub(crate) fn new(
         state: Arc<State>,
-        stream: &config::Stream,
+        stream: &str,
+        limits: DeadLetters,
+        rejects: Rejects,
         metrics: Arc<StreamMetrics>,
     ) -> crate::error::Result<Letters> {
         let filter = LetterFilter {
-            stream: Some(stream.name.clone()),
+            stream: Some(stream.to_owned()),
             state: Some(LetterState::Open),
             limit: Some(i64::MAX as u64),
             ..LetterFilter::default()
         };
         let waiting: HashSet<_> =
             state.dead_letters(&filter)?.into_iter().map(|letter| (letter.index, letter.key)).collect();
-        metrics.dead_letters_open.set(state.dead_letter_totals(&stream.name)?.rows as i64);
-        let (limits, rejects) = (stream.dead_letters, stream.rejects);
+        metrics.dead_letters_open.set(state.dead_letter_totals(stream)?.rows as i64);
         let window = Window::default();
-        Ok(Letters { state, stream: stream.name.clone(), limits, rejects, window, metrics, waiting })
+        Ok(Letters { state, stream: stream.to_owned(), limits, rejects, window, metrics, waiting })
     }
 
     /// Later actions were taken: letters of the same documents have nothing more to say.

@@ -238,7 +238,8 @@ impl Engine {
                 ..Limits::default()
             };
             let config = &stream.config;
-            let letters = Letters::new(Arc::clone(state), config, metrics.stream(&stream.name))?;
+            let metrics = metrics.stream(&stream.name);
+            let letters = Letters::new(Arc::clone(state), &stream.name, config.dead_letters, config.rejects, metrics)?;
             let parts = Parts {
                 name: stream.name.clone(),
                 sink: sinks[stream.sink.as_str()].clone(),
@@ -425,8 +426,8 @@ fn spawn(
         .spawn(move || worker.run(jobs_out, made))
         .map_err(|error| Error::failed(format!("stream `{}` got no thread", stream.name)).with_cause(error))?;
     let from = parts.settled;
-    let (task, report) = StreamTask::new(parts);
-    tasks.spawn(task.run(made_out, wishes_out));
+    let (task, report) = StreamTask::new(parts, wishes_out);
+    tasks.spawn(task.run(made_out));
     let tables = stream.tables.iter().map(|table| table.relation.id).collect();
     Ok(StreamHandle { name: stream.name.clone(), jobs, wishes, report, tables, attached: true, from })
 }

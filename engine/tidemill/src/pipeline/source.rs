@@ -21,14 +21,20 @@ use super::fill::Filler;
 use super::stream::StreamHandle;
 use super::worker::{Job, Ticket};
 use crate::error::Error;
+use crate::metrics::Metrics;
 use crate::source::slot;
 use crate::source::wire::{Frames, Payload, Status};
 
 /// A stream that has had no room for this long, while another had, is let go: it is taken up again from what it has
 /// settled once it has room.
 const DETACH_AFTER: Duration = Duration::from_secs(10);
+/// How often it is said that too much WAL is held.
+const WAL_TOLD_INTERVAL: Duration = Duration::from_secs(60);
 /// The server has this long to take our last word.
 const FINISH_PATIENCE: Duration = Duration::from_secs(5);
+
+#[cfg(test)]
+mod tests;
 
 /// Why the source stopped reading.
 #[derive(Debug)]
@@ -61,6 +67,9 @@ pub(super) struct Shared {
     /// How far the source's WAL is known to reach.
     pub(super) wal_end: Arc<AtomicU64>,
     pub(super) board: Arc<Board>,
+    pub(super) metrics: Arc<Metrics>,
+    /// Above this much WAL held, it is said loudly.
+    pub(super) wal_keep_bytes: Option<u64>,
 }
 
 /// One replication connection's life.
@@ -78,6 +87,8 @@ pub(super) struct Reader<'a> {
     /// A transaction has begun and not ended.
     is_inside: bool,
     blocked_since: HashMap<usize, tokio::time::Instant>,
+    /// When it was last said that too much WAL is held.
+    told_wal_at: Option<tokio::time::Instant>,
 }
 
 impl<'a> Reader<'a> {
@@ -101,6 +112,7 @@ impl<'a> Reader<'a> {
             handed: start,
             is_inside: false,
             blocked_since: HashMap::new(),
+            told_wal_at: None,
         }
     }
 
@@ -152,6 +164,7 @@ impl<'a> Reader<'a> {
             match Payload::parse(&frames.chunk, frame)? {
                 Payload::Wal { end, body, .. } => {
                     self.progress.received(end);
+                    self.shared.metrics.source.bytes.inc_by(body.len() as u64);
                     *wal_end = (*wal_end).max(end);
                     match self.decoder.message(&frames.chunk, body)? {
                         Message::Relation(relation) => self.shared.relation(&mut self.decoder, &relation),
@@ -224,7 +237,9 @@ impl<'a> Reader<'a> {
     async fn confirm(&mut self) -> Result<Option<End>, Error> {
         let confirmed = self.shared.settled();
         self.progress.confirmed(confirmed);
-        self.shared.board.progress(confirmed, Lsn(self.shared.wal_end.load(Ordering::Relaxed)));
+        let wal_end = Lsn(self.shared.wal_end.load(Ordering::Relaxed));
+        self.shared.board.progress(confirmed, wal_end);
+        self.account(confirmed, wal_end);
         let now = self.shared.clock.now();
         if let Some(update) = self.progress.tick(now) {
             self.wire.send_status(status(&update)).await?;
@@ -232,10 +247,26 @@ impl<'a> Reader<'a> {
         if self.shared.until.is_some_and(|until| self.shared.settled_by_the_running() >= until) {
             return Ok(Some(End::CaughtUp));
         }
-        if self.shared.board.take_again() || self.shared.streams.iter().any(StreamHandle::wants_to_be_taken_up) {
+        let wants = |stream: &StreamHandle| stream.wants_to_be_taken_up(self.generation);
+        if self.shared.board.take_again() || self.shared.streams.iter().any(wants) {
             return Ok(Some(End::Again));
         }
         Ok(None)
+    }
+
+    /// Shows how far the source is, and says when its slot holds more WAL than was allowed.
+    fn account(&mut self, confirmed: Lsn, wal_end: Lsn) {
+        let held_bytes = wal_end.0.saturating_sub(confirmed.0);
+        let metrics = &self.shared.metrics.source;
+        metrics.received_lsn.set(wal_end.0 as i64);
+        metrics.confirmed_lsn.set(confirmed.0 as i64);
+        metrics.wal_held_bytes.set(held_bytes as i64);
+        let keep_bytes = self.shared.wal_keep_bytes.unwrap_or(u64::MAX);
+        let told_lately = self.told_wal_at.is_some_and(|at| at.elapsed() < WAL_TOLD_INTERVAL);
+        if held_bytes > keep_bytes && !told_lately {
+            self.told_wal_at = Some(tokio::time::Instant::now());
+            tracing::error!(held_bytes, keep_bytes, "the slot holds more WAL than `source.wal.keep`: see `tidemill status`");
+        }
     }
 
     /// One stream's trouble is its own: see [`DETACH_AFTER`].
@@ -323,12 +354,17 @@ pub(super) struct Shareable {
     pub(super) truncate: Option<tidemill_change::Truncate>,
     pub(super) from: Lsn,
     pub(super) to: Option<Lsn>,
+    /// The last transaction that it has something of.
+    last_commit: Lsn,
 }
 
 impl From<Cut> for Shareable {
     fn from(cut: Cut) -> Shareable {
         let Cut { batches, truncate, from, to } = cut;
-        Shareable { batches: batches.into_iter().map(Arc::new).collect(), truncate, from, to }
+        let commits = batches.iter().filter_map(|batch| batch.commits.last());
+        let commits = commits.chain(truncate.as_ref().map(|truncate| &truncate.commit));
+        let last_commit = commits.map(|commit| commit.lsn).max().unwrap_or_default();
+        Shareable { batches: batches.into_iter().map(Arc::new).collect(), truncate, from, to, last_commit }
     }
 }
 
@@ -358,8 +394,15 @@ impl Shared {
 
 impl StreamHandle {
     /// What of a cut is this stream's. Every cut moves a stream's span on, even one with nothing for it.
+    ///
+    /// What a stream has settled it gets whole or not at all. The beginning of a large transaction without its end, and
+    /// without what came after, would bring documents back that were deleted since.
     fn job(&self, cut: &Shareable, generation: u32) -> Option<Job> {
-        if cut.to.is_some_and(|to| to <= self.from) {
+        let is_settled = match cut.to {
+            Some(to) => to <= self.from,
+            None => cut.last_commit < self.from,
+        };
+        if is_settled {
             return None;
         }
         let batches: Vec<_> = cut.batches.iter().filter(|batch| self.wants(batch.relation.id)).cloned().collect();

@@ -31,6 +31,9 @@ use super::observe::Observed;
 use super::worker::{Job, Made, Ticket};
 use crate::deliver::{Answer, Preparation, ScrolledId, Sink, SinkError};
 
+#[cfg(test)]
+mod tests;
+
 /// How a stream stands, for the source, for `status` and for `/readyz`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Standing {
@@ -47,6 +50,8 @@ pub(crate) enum Standing {
 pub(crate) struct Report {
     pub(crate) settled: Lsn,
     pub(crate) standing: Standing,
+    /// It dropped a part of what it got in this generation or in one before: that has to come once more.
+    pub(crate) failed: Option<u32>,
     /// The tables whose rows were all read and have settled, and the generation in which they were.
     pub(crate) read: (u32, HashSet<TableId>),
 }
@@ -98,8 +103,14 @@ impl StreamHandle {
         self.jobs.capacity() > 0
     }
 
-    pub(crate) fn wants_to_be_taken_up(&self) -> bool {
-        !self.attached && !self.is_paused() && self.has_room()
+    /// It dropped a part of what it got in this generation.
+    pub(crate) fn has_failed(&self, generation: u32) -> bool {
+        self.report.borrow().failed.is_some_and(|failed| failed >= generation)
+    }
+
+    pub(crate) fn wants_to_be_taken_up(&self, generation: u32) -> bool {
+        let waits = !self.attached && self.has_room();
+        !self.is_paused() && (waits || self.has_failed(generation))
     }
 }
 
@@ -117,7 +128,18 @@ struct Group {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum PartOf {
     Span(SpanId),
-    Backfill(TableId),
+    /// Of the reading that began in this generation: what is left of an earlier one counts for nothing.
+    Backfill {
+        table: TableId,
+        generation: u32,
+    },
+}
+
+/// How often the sink was asked in vain, and how long to wait before it is asked again.
+#[derive(Debug)]
+struct Patience {
+    backoff: Backoff,
+    failures: u32,
 }
 
 /// Rows of a table that were there before, on their way.
@@ -166,6 +188,12 @@ pub(crate) struct StreamTask {
     groups: HashMap<GroupId, Group>,
     next_group: u64,
     in_flight: FuturesUnordered<Sending>,
+    /// What operators ask: heard wherever something is waited for.
+    wishes: mpsc::Receiver<Wish>,
+    /// What is waited for outside of the delivery: the sink's word about an index.
+    waits: Option<String>,
+    /// Letters that could not be written: they wait for `resume`, and their documents with them.
+    unwritten: Vec<(ItemRef, tidemill_settle::SinkError)>,
     reading: HashMap<TableId, Reading>,
     /// Why it is paused, where the machine does not know: a plugin, or an operator.
     halted: Option<String>,
@@ -176,8 +204,9 @@ pub(crate) struct StreamTask {
 }
 
 impl StreamTask {
-    pub(crate) fn new(parts: Parts) -> (StreamTask, watch::Receiver<Report>) {
-        let report = Report { settled: parts.settled, standing: Standing::Running, read: (0, HashSet::new()) };
+    pub(crate) fn new(parts: Parts, wishes: mpsc::Receiver<Wish>) -> (StreamTask, watch::Receiver<Report>) {
+        let report =
+            Report { settled: parts.settled, standing: Standing::Running, failed: None, read: (0, HashSet::new()) };
         let (report, receiver) = watch::channel(report);
         let task = StreamTask {
             delivery: Delivery::new(parts.limits, parts.seed),
@@ -188,6 +217,9 @@ impl StreamTask {
             groups: HashMap::new(),
             next_group: 0,
             in_flight: FuturesUnordered::new(),
+            wishes,
+            waits: None,
+            unwritten: Vec::new(),
             reading: HashMap::new(),
             halted: None,
             last_error: None,
@@ -199,11 +231,11 @@ impl StreamTask {
     }
 
     /// Runs until no more work comes and all of it has settled, or until it is dropped.
-    pub(crate) async fn run(mut self, mut made: mpsc::Receiver<Made>, mut wishes: mpsc::Receiver<Wish>) {
+    pub(crate) async fn run(mut self, mut made: mpsc::Receiver<Made>) {
         if let Some(reason) = self.parts.paused.take() {
             self.halt(reason);
         }
-        self.prepare(&mut wishes).await;
+        self.prepare().await;
         let mut open = true;
         while open || !self.delivery.is_idle() {
             self.carry_out().await;
@@ -213,7 +245,7 @@ impl StreamTask {
             let wake = self.wake();
             tokio::select! {
                 biased;
-                Some(wish) = wishes.recv() => self.wish(&wish),
+                Some(wish) = self.wishes.recv() => self.wish(&wish),
                 Some((request, answer)) = self.in_flight.next() => self.answered(request, answer),
                 work = made.recv(), if wants => match work {
                     Some(work) => self.take(work).await,
@@ -226,45 +258,46 @@ impl StreamTask {
     }
 
     /// Makes the indices that are missing. A sink that is not there is waited for; one that refuses pauses the stream.
-    async fn prepare(&mut self, wishes: &mut mpsc::Receiver<Wish>) {
-        let mut backoff =
-            Backoff::new(self.parts.limits.retry_delay_min, self.parts.limits.retry_delay_max, self.parts.seed);
-        let mut failures = 0;
+    async fn prepare(&mut self) {
+        let mut patience = self.patience();
         loop {
             self.tell();
-            let prepared = match &self.halted {
-                Some(_) => None,
-                None => Some(self.parts.preparation.carry_out(&self.parts.sink).await),
-            };
-            let mut wait = None;
-            match prepared {
-                None => {}
-                Some(Ok(sweepable)) => {
-                    // Without inserts no row is read, so that none could be found to be missing.
-                    self.sweepable = if self.parts.sweeps { sweepable } else { HashSet::new() };
-                    self.last_error = None;
-                    self.report.send_modify(|report| report.standing = Standing::Running);
-                    return;
-                }
-                Some(Err(error)) if error.is_transient() => {
-                    failures += 1;
-                    let delay = backoff.delay(failures);
-                    tracing::warn!(stream = self.parts.name, %error, "the sink is waited for");
-                    self.report.send_modify(|report| report.standing = Standing::Waiting(error.to_string()));
-                    self.parts.moved.notify_one();
-                    wait = Some(delay);
-                }
-                Some(Err(error)) => {
-                    self.halt(error.to_string());
-                    continue;
-                }
-            }
-            tokio::select! {
-                wish = wishes.recv() => match wish {
+            if self.halted.is_some() {
+                match self.wishes.recv().await {
                     Some(wish) => self.wish(&wish),
                     None => return,
-                },
-                () = tokio::time::sleep(wait.unwrap_or_default()), if wait.is_some() => {}
+                }
+                continue;
+            }
+            match self.parts.preparation.carry_out(&self.parts.sink).await {
+                Ok(sweepable) => {
+                    self.sweepable = sweepable;
+                    self.last_error = None;
+                    self.waits = None;
+                    return self.tell();
+                }
+                Err(error) if error.is_transient() => self.wait_for_sink(&error, &mut patience).await,
+                Err(error) => self.halt(error.to_string()),
+            }
+        }
+    }
+
+    fn patience(&self) -> Patience {
+        let limits = &self.parts.limits;
+        Patience { backoff: Backoff::new(limits.retry_delay_min, limits.retry_delay_max, self.parts.seed), failures: 0 }
+    }
+
+    /// Lets some time pass, the more the oftener, and says that the sink is waited for.
+    async fn wait_for_sink(&mut self, error: &(dyn std::fmt::Display + Sync), patience: &mut Patience) {
+        patience.failures += 1;
+        let until = tokio::time::Instant::now() + patience.backoff.delay(patience.failures);
+        tracing::warn!(stream = self.parts.name, %error, "the sink is waited for");
+        self.waits = Some(error.to_string());
+        loop {
+            self.tell();
+            tokio::select! {
+                Some(wish) = self.wishes.recv() => self.wish(&wish),
+                () = tokio::time::sleep_until(until) => return,
             }
         }
     }
@@ -303,6 +336,17 @@ impl StreamTask {
         self.halted.get_or_insert(reason);
     }
 
+    /// The same where a part of what came is dropped: nothing more of this generation is taken, so that all of it comes
+    /// once more after `resume`.
+    fn fail(&mut self, reason: String) {
+        self.failed = Some(self.generation);
+        self.halt(reason);
+    }
+
+    fn has_failed(&self) -> bool {
+        self.failed.is_some_and(|failed| self.generation <= failed)
+    }
+
     /// Takes in a job's outcome: its parts are expected, then offered.
     async fn take(&mut self, made: Made) {
         if made.generation > self.generation {
@@ -312,26 +356,25 @@ impl StreamTask {
             self.open = None;
             self.reading.clear();
         }
-        if made.generation < self.generation || self.failed.is_some_and(|failed| made.generation <= failed) {
+        if made.generation < self.generation || self.has_failed() {
             return;
         }
         let encoded = match made.encoded {
             Ok(encoded) => encoded,
-            Err(reason) => {
-                self.failed = Some(made.generation);
-                return self.halt(reason);
-            }
+            Err(reason) => return self.fail(reason),
         };
         let part_of = match self.begin(made.ticket, &encoded) {
             Ok(part_of) => part_of,
-            Err(error) => return self.halt(error),
+            Err(error) => return self.fail(error),
         };
         self.parts.observed.encoded(&encoded);
         self.offer(encoded, part_of, made.batches).await;
-        if let Some(truncate) = made.truncate {
+        if let Some(truncate) = made.truncate.filter(|_| !self.has_failed()) {
             self.empty(&truncate, part_of).await;
         }
-        self.end(made.ticket, part_of);
+        if !self.has_failed() {
+            self.end(made.ticket, part_of);
+        }
     }
 
     /// Opens the span where it is new, and expects the parts.
@@ -351,7 +394,7 @@ impl StreamTask {
                 let version = Version::new(self.parts.epoch, at, bucket);
                 let reading = self.reading.entry(table).or_insert(Reading { outstanding: 0, version, read: false });
                 reading.outstanding += u64::from(parts);
-                Ok(PartOf::Backfill(table))
+                Ok(PartOf::Backfill { table, generation: self.generation })
             }
         }
     }
@@ -361,10 +404,10 @@ impl StreamTask {
             (Ticket::Span { to: Some(to), .. }, PartOf::Span(span)) => {
                 self.open = None;
                 if let Err(error) = self.ledger.close(span, to) {
-                    self.halt(error.to_string());
+                    self.fail(error.to_string());
                 }
             }
-            (Ticket::Backfill { last: true, .. }, PartOf::Backfill(table)) => {
+            (Ticket::Backfill { last: true, .. }, PartOf::Backfill { table, .. }) => {
                 if let Some(reading) = self.reading.get_mut(&table) {
                     reading.read = true;
                 }
@@ -378,7 +421,7 @@ impl StreamTask {
             let rejected = encoded.rejected.len() as u32;
             match self.parts.letters.rejected(&encoded, &batches).await {
                 Ok(()) => self.settled(part_of, rejected),
-                Err(error) => return self.halt(error),
+                Err(error) => return self.fail(error),
             }
         }
         if let Some(reason) = self.parts.letters.too_many_rejects(&encoded) {
@@ -389,7 +432,7 @@ impl StreamTask {
         }
         let items: Vec<Item> = encoded.actions.iter().map(item).collect();
         let committed_us = match part_of {
-            PartOf::Backfill(_) => Vec::new(),
+            PartOf::Backfill { .. } => Vec::new(),
             PartOf::Span(_) => encoded
                 .actions
                 .iter()
@@ -403,7 +446,7 @@ impl StreamTask {
         self.next_group += 1;
         self.groups.insert(id, Group { encoded, part_of, committed_us, batches });
         if let Err(error) = self.delivery.offer(self.parts.clock.now(), id, items) {
-            self.halt(error.to_string());
+            self.fail(error.to_string());
         }
     }
 
@@ -412,11 +455,11 @@ impl StreamTask {
         match part_of {
             PartOf::Span(span) => {
                 if let Err(error) = self.ledger.settle(span, parts) {
-                    self.halt(error.to_string());
+                    self.fail(error.to_string());
                 }
             }
-            PartOf::Backfill(table) => {
-                if let Some(reading) = self.reading.get_mut(&table) {
+            PartOf::Backfill { table, generation } => {
+                if let Some(reading) = self.reading.get_mut(&table).filter(|_| generation == self.generation) {
                     reading.outstanding = reading.outstanding.saturating_sub(u64::from(parts));
                 }
             }
@@ -425,15 +468,24 @@ impl StreamTask {
 
     /// Tells of tables that were read to their end and have settled, after what no row belongs to was removed.
     async fn finish_reading(&mut self) {
-        let done = self.reading.iter().find(|(_, reading)| reading.read && reading.outstanding == 0);
-        let Some((&table, &Reading { version, .. })) = done else { return };
-        if let Some(version) = version
+        let is_done = |(_, reading): &(&TableId, &Reading)| reading.read && reading.outstanding == 0;
+        while let Some((&table, &Reading { version, .. })) = self.reading.iter().find(is_done) {
+            if let Err(reason) = self.finish_table(table, version).await {
+                self.reading.clear();
+                self.fail(reason);
+            }
+        }
+    }
+
+    async fn finish_table(&mut self, table: TableId, version: Option<Version>) -> Result<(), String> {
+        let part_of = PartOf::Backfill { table, generation: self.generation };
+        if self.parts.sweeps
+            && let Some(version) = version
             && let Some(index) =
                 self.parts.own_index.get(&table).filter(|index| self.sweepable.contains(*index)).cloned()
-            && let Err(error) = self.delete_all(&index, version, Which::Older, PartOf::Backfill(table)).await
+            && let Err(error) = self.delete_patiently(&index, version, Which::Older, part_of).await
         {
-            self.reading.clear();
-            return self.halt(format!("index `{index}` could not be searched for documents without a row: {error}"));
+            return Err(format!("index `{index}` could not be searched for documents without a row: {error}"));
         }
         self.reading.remove(&table);
         let generation = self.generation;
@@ -444,11 +496,15 @@ impl StreamTask {
             report.read.1.insert(table);
         });
         self.parts.moved.notify_one();
+        Ok(())
     }
 
     /// Does what the machine said, until it says no more.
     async fn carry_out(&mut self) {
-        let mut letters = Vec::new();
+        let mut letters = match self.halted {
+            None => std::mem::take(&mut self.unwritten),
+            Some(_) => Vec::new(),
+        };
         loop {
             while let Some(command) = self.delivery.next_command() {
                 match command {
@@ -553,26 +609,25 @@ impl StreamTask {
 
     async fn done(&mut self, id: GroupId) {
         let Some(group) = self.groups.remove(&id) else { return };
-        let now_us = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_micros() as i64);
         if let Err(error) = self.parts.letters.superseded_by(&group.encoded).await {
             self.halt(error);
         }
-        self.parts.observed.acknowledged(group.committed_us.iter().map(|&at| now_us.saturating_sub(at).max(0) as u64));
+        self.parts.observed.acknowledged(group.committed_us.iter().map(|&at| age_us(at)));
     }
 
     async fn write_letters(&mut self, letters: Vec<(ItemRef, tidemill_settle::SinkError)>) {
-        let refs: Vec<ItemRef> = letters.iter().map(|(item, _)| *item).collect();
-        let letters = letters.into_iter().filter_map(|(item, error)| {
+        let written = letters.iter().filter_map(|(item, error)| {
             let group = self.groups.get(&item.group)?;
             let action = &group.encoded.actions[item.index as usize];
-            Some(self.parts.letters.of_action(&group.encoded, action, &group.batches, &error))
+            Some(self.parts.letters.of_action(&group.encoded, action, &group.batches, error))
         });
-        let letters: Vec<_> = letters.collect();
-        if let Err(error) = self.parts.letters.store(letters).await {
+        let written: Vec<_> = written.collect();
+        if let Err(error) = self.parts.letters.store(written).await {
+            self.unwritten.extend(letters);
             return self.halt(error);
         }
         let now = self.parts.clock.now();
-        for item in refs {
+        for (item, _) in letters {
             self.delivery.dead_lettered(now, item);
         }
         if let Some(reason) = self.parts.letters.full().await {
@@ -588,9 +643,29 @@ impl StreamTask {
         for table in &truncate.tables {
             let Some(index) = self.parts.own_index.get(table).cloned() else { continue };
             self.until_idle().await;
-            if let Err(error) = self.delete_all(&index, version, Which::All, part_of).await {
-                self.failed = Some(self.generation);
-                return self.halt(format!("TRUNCATE could not be carried out on index `{index}`: {error}"));
+            if let Err(error) = self.delete_patiently(&index, version, Which::All, part_of).await {
+                return self.fail(format!("TRUNCATE could not be carried out on index `{index}`: {error}"));
+            }
+        }
+    }
+
+    /// As [`StreamTask::delete_all`], again from the beginning for as long as the sink is away: what is gone is not found
+    /// a second time.
+    async fn delete_patiently(
+        &mut self,
+        index: &str,
+        version: Version,
+        which: Which,
+        part_of: PartOf,
+    ) -> Result<(), SinkError> {
+        let mut patience = self.patience();
+        loop {
+            match self.delete_all(index, version, which, part_of).await {
+                Err(error) if error.is_transient() => self.wait_for_sink(&error, &mut patience).await,
+                done => {
+                    self.waits = None;
+                    return done;
+                }
             }
         }
     }
@@ -605,18 +680,16 @@ impl StreamTask {
         self.parts.sink.refresh(index).await?;
         let (mut scroll, mut ids) = self.parts.sink.scroll(index).await?;
         while !ids.is_empty() {
-            if which == Which::Older {
-                ids.retain(|id| id._version.is_some_and(|stored| stored < version.get()));
-            }
+            ids.retain(|id| id._version.is_some_and(|stored| is_ours(stored) && (which == Which::All || stored < version.get())));
             let encoded = deletes(&ids, version);
             let parts = encoded.actions.len() as u32;
             match part_of {
                 PartOf::Span(span) => {
                     if let Err(error) = self.ledger.expect(span, parts) {
-                        self.halt(error.to_string());
+                        self.fail(error.to_string());
                     }
                 }
-                PartOf::Backfill(table) => {
+                PartOf::Backfill { table, .. } => {
                     if let Some(reading) = self.reading.get_mut(&table) {
                         reading.outstanding += u64::from(parts);
                     }
@@ -640,6 +713,7 @@ impl StreamTask {
             }
             let wake = self.wake();
             tokio::select! {
+                Some(wish) = self.wishes.recv() => self.wish(&wish),
                 Some((request, answer)) = self.in_flight.next() => self.answered(request, answer),
                 () = tokio::time::sleep_until(wake) => self.delivery.tick(self.parts.clock.now()),
             }
@@ -655,7 +729,7 @@ impl StreamTask {
 
     /// Lets the others know how it stands.
     fn tell(&mut self) {
-        let settled = self.ledger.settled();
+        let (settled, failed) = (self.ledger.settled(), self.failed);
         let status = self.delivery.status();
         let standing = if let Some(reason) = &self.halted {
             Standing::Paused(self.with_way_on(reason.clone()))
@@ -663,20 +737,30 @@ impl StreamTask {
             Standing::Paused(self.with_way_on(pause.to_string()))
         } else if status.sink_full || status.failing {
             Standing::Waiting(self.last_error.clone().unwrap_or_else(|| "the sink does not answer".to_owned()))
+        } else if let Some(error) = &self.waits {
+            Standing::Waiting(error.clone())
         } else {
             Standing::Running
         };
         self.parts.observed.standing(&standing, !self.reading.is_empty(), &status);
+        let wal_end = self.parts.wal_end.load(Ordering::Relaxed);
+        let oldest_us = self.groups.values().filter_map(|group| group.committed_us.first()).min();
+        self.parts.observed.lag(wal_end.saturating_sub(settled.0), oldest_us.map_or(0, |&at| age_us(at)));
         let changed = self.report.send_if_modified(|report| {
-            let changed = report.settled != settled || report.standing != standing;
-            report.settled = settled;
-            report.standing = standing;
+            let changed = report.settled != settled || report.standing != standing || report.failed != failed;
+            (report.settled, report.standing, report.failed) = (settled, standing, failed);
             changed
         });
         if changed {
             self.parts.moved.notify_one();
         }
     }
+}
+
+/// How long ago a moment was, in microseconds since 1970.
+fn age_us(at_us: i64) -> u64 {
+    let now_us = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_micros() as i64);
+    now_us.saturating_sub(at_us).max(0) as u64
 }
 
 fn item(action: &tidemill_encode::Action) -> Item {
@@ -690,6 +774,13 @@ fn item(action: &tidemill_encode::Action) -> Item {
         },
         serial: action.serial,
     }
+}
+
+/// Whether a change can have given this version: WAL begins with its second segment, so what lies below was counted by the
+/// sink for somebody who wrote there without a version.
+fn is_ours(stored: u64) -> bool {
+    const WAL_BEGINS: Lsn = Lsn(16 << 20);
+    Version::from(stored).commit() >= Lsn(WAL_BEGINS.0 - 8)
 }
 
 /// Which documents of an index are meant.
@@ -729,9 +820,12 @@ fn deletes(ids: &[ScrolledId], version: Version) -> Encoded {
     Encoded { body: body.freeze(), actions, rejected: Vec::new(), counts: tidemill_encode::Counts::default() }
 }
 
-/// Waits until a stream is paused.
-pub(crate) async fn paused(mut report: watch::Receiver<Report>) {
-    let paused = report.wait_for(|report| matches!(report.standing, Standing::Paused(_))).await;
+/// Waits until a stream is paused, or was: it then dropped something of this generation.
+pub(crate) async fn paused(mut report: watch::Receiver<Report>, generation: u32) {
+    let is_paused = |report: &Report| {
+        matches!(report.standing, Standing::Paused(_)) || report.failed.is_some_and(|failed| failed >= generation)
+    };
+    let paused = report.wait_for(is_paused).await;
     if paused.is_err() {
         // Its task has ended; whoever waits learns it elsewhere.
         std::future::pending().await

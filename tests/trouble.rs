@@ -153,6 +153,61 @@ fn without_insert_a_backfill_removes_nothing() {
     world.drop_slot();
 }
 
+#[test]
+fn a_truncate_of_one_table_of_an_index() {
+    let world = World::new("shared");
+    world.sql.run(
+        "CREATE TABLE a (id int PRIMARY KEY); CREATE TABLE a_b (id int PRIMARY KEY);
+         INSERT INTO a VALUES (1), (2); INSERT INTO a_b VALUES (1), (3)",
+    );
+    world.config("streams: [{ name: all, from: [public.a, public.a_b], index: all, id: \"{table}-{id}\" }]");
+    world.catch_up();
+    assert_eq!(ids(&world, "all"), ["a-1", "a-2", "a_b-1", "a_b-3"]);
+    world.sql.run("TRUNCATE a; INSERT INTO a VALUES (7)");
+    world.catch_up();
+    assert_eq!(ids(&world, "all"), ["a-7", "a_b-1", "a_b-3"]);
+
+    world.config("streams: [{ name: all, from: [public.a, public.a_b], index: all, id: \"{id}-{table}\" }]");
+    world.tidemill(&["check"]).refused(1, &["TRUNCATE", "{table}"]);
+    world.drop_slot();
+}
+
+/// The slot went on without it.
+#[test]
+fn a_stream_that_was_left_out_for_a_while_is_read_again() {
+    let world = World::new("left_out");
+    world
+        .sql
+        .run("CREATE TABLE a (id int PRIMARY KEY); CREATE TABLE b (id int PRIMARY KEY); INSERT INTO b VALUES (1), (2)");
+    let both = "streams: [{ name: a, from: public.a, index: a }, { name: b, from: public.b, index: b }]";
+    world.config(both);
+    world.catch_up();
+    world.config("streams: [{ name: a, from: public.a, index: a }]");
+    world.sql.run("INSERT INTO b VALUES (3); DELETE FROM b WHERE id = 1");
+    world.catch_up();
+    world.config(both);
+    world.catch_up();
+    assert_eq!(ids(&world, "b"), ["2", "3"]);
+    world.drop_slot();
+}
+
+/// The engine died between making the slot and writing that down; later the slot is dropped.
+#[test]
+fn a_slot_whose_making_was_not_written_down_is_known_all_the_same() {
+    let world = items("slot_known", 1);
+    let other = Sql::connect(&world.url());
+    other.run("BEGIN; INSERT INTO items VALUES (2, 'open')");
+    let mut engine = world.start();
+    engine.await_log("waits for an open transaction");
+    assert_eq!(engine.stop(), 0);
+    other.run("COMMIT");
+    world.sql.run(&format!("SELECT pg_create_logical_replication_slot('{}', 'pgoutput')", world.name));
+    world.catch_up();
+    world.drop_slot();
+    world.sql.run("INSERT INTO items VALUES (3, 'lost to the slot')");
+    world.tidemill(&["run", "--until-caught-up"]).refused(1, &["is gone", "tidemill teardown"]);
+}
+
 fn toast(story: &str) -> World {
     let world = World::new(story);
     world.sql.run(
@@ -162,4 +217,52 @@ fn toast(story: &str) -> World {
     );
     world.config(ITEMS);
     world
+}
+
+/// Asked for while one is running, it is another one.
+#[test]
+fn a_backfill_asked_for_during_a_backfill() {
+    let world = items("twice", 40_000);
+    let stall = crate::harness::Stall::before(world.index.address());
+    world.config_with(&format!("url: {}", world.url()), &format!("url: http://{}", stall.address), ITEMS);
+    let mut engine = world.start();
+    engine.await_log("backfill begins");
+    stall.hold(true);
+    stall.await_held();
+    assert_eq!(world.tidemill(&["backfill", "items"]).code, 0);
+    stall.hold(false);
+    let start = Instant::now();
+    while engine.log().matches("backfill of a table is done").count() < 2 {
+        assert!(start.elapsed() < PATIENCE, "read once: {}", engine.log());
+        std::thread::yield_now();
+    }
+    assert_eq!(engine.stop(), 0);
+    world.drop_slot();
+}
+
+/// A paused stream keeps its own WAL, not the others.
+#[test]
+fn a_paused_stream_holds_no_other_back() {
+    let world = World::new("paused");
+    world.sql.run("CREATE TABLE a (id int PRIMARY KEY); CREATE TABLE b (id int PRIMARY KEY)");
+    world.config("streams: [{ name: a, from: public.a, index: a }, { name: b, from: public.b, index: b }]");
+    let mut engine = world.start();
+    engine.await_log("streaming");
+    assert_eq!(world.tidemill(&["pause", "a"]).code, 0);
+    let start = Instant::now();
+    for n in 0..20 {
+        world.sql.run(&format!("INSERT INTO a VALUES ({n}); INSERT INTO b VALUES ({n})"));
+        world.await_documents("b", |documents| documents.len() == n + 1);
+    }
+    assert!(start.elapsed() < Duration::from_secs(8), "took {:?}", start.elapsed());
+    assert_eq!(engine.stop(), 0);
+
+    // It stays paused over a start, and what it missed comes with its resume.
+    let mut engine = world.start();
+    engine.await_log("streaming");
+    assert_eq!(ids(&world, "a").len(), 0);
+    assert_eq!(world.tidemill(&["resume", "a"]).code, 0);
+    world.await_documents("a", |documents| documents.len() == 20);
+    assert_eq!(engine.stop(), 0);
+    world.drop_slot();
 }

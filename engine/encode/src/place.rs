@@ -154,10 +154,7 @@ impl Places {
             None => Name::from_template(&encoding.index, relation, &mut used, false)?,
         };
         let id = match &encoding.id {
-            IdRule::Template(template) => {
-                let several = template.pieces().iter().filter(|piece| !matches!(piece, Piece::Literal(_))).count() > 1;
-                Name::from_template(template, relation, &mut used, several)?
-            }
+            IdRule::Template(template) => Name::from_template(template, relation, &mut used, template.is_guarded())?,
             IdRule::Key(keys) => {
                 let key = keys.get(&relation.id).filter(|key| !key.is_empty());
                 let key = key.ok_or_else(|| {
@@ -324,6 +321,30 @@ fn key(index: u64, id: &[u8]) -> u64 {
 
 fn hash(name: &[u8]) -> u64 {
     key(0, name)
+}
+
+impl Template {
+    /// What the ids begin with that this template makes of a table's rows, as far as it is the same for all of them. A long
+    /// id that was hashed begins otherwise.
+    pub fn id_prefix(&self, relation: &Relation) -> String {
+        let mut prefix = Vec::new();
+        for piece in self.pieces() {
+            match piece {
+                Piece::Literal(text) => prefix.extend_from_slice(text.as_bytes()),
+                Piece::Schema if self.is_guarded() => append_guarded(&mut prefix, relation.schema.as_bytes()),
+                Piece::Table if self.is_guarded() => append_guarded(&mut prefix, relation.name.as_bytes()),
+                Piece::Schema => prefix.extend_from_slice(relation.schema.as_bytes()),
+                Piece::Table => prefix.extend_from_slice(relation.name.as_bytes()),
+                Piece::Column(_) => break,
+            }
+        }
+        String::from_utf8_lossy(&prefix).into_owned()
+    }
+
+    /// Several parts make an id, so that none may be taken for what joins them.
+    fn is_guarded(&self) -> bool {
+        self.pieces().iter().filter(|piece| !matches!(piece, Piece::Literal(_))).count() > 1
+    }
 }
 
 impl Name {

@@ -89,7 +89,7 @@ impl Reading<'_> {
         let stream = &self.shared.streams[todo.stream];
         let point = stream.from;
         tracing::info!(stream = stream.name, table = %table.relation, rows = table.rows, "backfill begins");
-        self.note(todo, BackfillState::Running { consistent_point: point })?;
+        self.begin(todo, point)?;
         let observed =
             self.shared.board.observed(todo.stream).ok_or_else(|| Error::failed("a stream without its figures"))?;
         observed.backfill_estimate.fetch_add(table.rows.unwrap_or_default(), Ordering::Relaxed);
@@ -172,10 +172,9 @@ impl Reading<'_> {
                 } else if stream
                     .has_read(self.generation, self.plan.streams[todo.stream].tables[todo.table].relation.id)
                 {
-                    let point = stream.from;
-                    let plan = &self.plan.streams[todo.stream];
-                    self.state.finish_backfill(&plan.name, plan.tables[todo.table].relation.id, point)?;
-                    tracing::info!(stream = self.shared.streams[todo.stream].name, "backfill of a table is done");
+                    let table = self.plan.streams[todo.stream].tables[todo.table].relation.id;
+                    self.state.end_backfill(&stream.name, table, stream.from)?;
+                    tracing::info!(stream = stream.name, "backfill of a table is done");
                 } else {
                     waiting.push(todo);
                 }
@@ -190,9 +189,10 @@ impl Reading<'_> {
         }
     }
 
-    fn note(&self, todo: Todo, state: BackfillState) -> Result<()> {
+    fn begin(&self, todo: Todo, point: Lsn) -> Result<()> {
         let stream = &self.plan.streams[todo.stream];
         let relation = &stream.tables[todo.table].relation;
+        let state = BackfillState::Running { consistent_point: point };
         let backfill = TableBackfill { table: relation.id, name: relation.to_string(), state };
         self.state.set_backfill(&stream.name, &backfill)
     }

@@ -37,11 +37,11 @@ use self::letters::Letters;
 use self::observe::Observed;
 pub use self::observe::StreamStatus;
 pub(crate) use self::retry::retry_letters;
-use self::source::{Caps, End, Reader, Shared};
+use self::source::{Bounds, Caps, End, Reader, Shared};
 pub use self::start::Changed;
 use self::start::Started;
 pub(crate) use self::start::{connector, gone, look_at_plan, say_blockers};
-use self::stream::{Parts, StreamHandle, StreamTask};
+use self::stream::{Documents, Parts, StreamHandle, StreamTask};
 use self::worker::Worker;
 use crate::config::Config;
 use crate::control;
@@ -49,7 +49,7 @@ use crate::deliver::{self, Sink};
 use crate::error::{Error, Result};
 use crate::http;
 use crate::metrics::Metrics;
-use crate::plan::{Findings, Plan, Plugins, StreamPlan};
+use crate::plan::{Findings, IndexPlan, Plan, Plugins, StreamPlan};
 use crate::source::slot::{self, SlotName};
 use crate::source::{Connector, Session};
 use crate::state::{BackfillState, State};
@@ -112,7 +112,15 @@ async fn run_until_told(config: Config, options: Options, mut stop: watch::Recei
         true => Some(start::wal_end(&session).await?),
         false => None,
     };
-    let engine = Engine::build(&plan, &sinks, &state, &metrics, &board, started, until)?;
+    let engine = Engine::build(
+        &plan,
+        &sinks,
+        &state,
+        &metrics,
+        &board,
+        started,
+        Bounds { until, wal_keep_bytes: config.source.wal_keep_bytes },
+    )?;
     let answering = tokio::spawn(Arc::clone(&board).answer(calls));
     let result = engine.run(&config, &plan, connector, session, &mut stop).await;
     answering.abort();
@@ -222,7 +230,7 @@ impl Engine {
         metrics: &Arc<Metrics>,
         board: &Arc<Board>,
         started: Started,
-        until: Option<Lsn>,
+        bounds: Bounds,
     ) -> Result<Engine> {
         let clock = Clock::start();
         let moved = Arc::new(Notify::new());
@@ -252,7 +260,7 @@ impl Engine {
                 clock,
                 moved: Arc::clone(&moved),
                 seed: place as u64,
-                own_index: own_indices(stream),
+                documents: documents(stream),
                 sweeps: config.actions.insert,
                 preparation: deliver::Preparation::of(stream, started.system, started.epoch)?,
                 paused: started.paused[place].clone(),
@@ -266,8 +274,16 @@ impl Engine {
             bytes: plan.streams.iter().map(|stream| stream.config.batch.bytes_max as usize).max().unwrap_or(8 << 20),
         };
         board.wake_by(&moved);
-        let shared =
-            Shared { streams, moved, clock, caps, until, wal_end: Arc::clone(&wal_end), board: Arc::clone(board) };
+        let shared = Shared {
+            streams,
+            moved,
+            clock,
+            caps,
+            bounds,
+            wal_end: Arc::clone(&wal_end),
+            board: Arc::clone(board),
+            metrics: Arc::clone(metrics),
+        };
         let (state, metrics, board) = (Arc::clone(state), Arc::clone(metrics), Arc::clone(board));
         Ok(Engine { shared, state, metrics, board, started, wal_end, tasks, generation: 0, session: None })
     }
@@ -402,9 +418,10 @@ impl Engine {
         if let Err(error) = self.remember() {
             tracing::warn!(%error, "what has settled could not be kept; some of it is sent again at the next start");
         }
-        self.shared.streams.clear();
+        // Tasks before workers: a task that finds its worker gone takes that for a defect.
         self.tasks.abort_all();
         while self.tasks.join_next().await.is_some() {}
+        self.shared.streams.clear();
     }
 }
 
@@ -432,14 +449,18 @@ fn spawn(
     Ok(StreamHandle { name: stream.name.clone(), jobs, wishes, report, tables, attached: true, from })
 }
 
-/// The index of each table that has one to itself: what a TRUNCATE may empty, and what a backfill may search for documents
-/// without a row. A stream that takes in no deletes keeps its documents whatever happens to their rows.
-fn own_indices(stream: &StreamPlan) -> HashMap<TableId, String> {
+/// The documents of each table: what a TRUNCATE removes. Truncate goes with delete: without it documents stay when their
+/// rows go.
+fn documents(stream: &StreamPlan) -> HashMap<TableId, Documents> {
     if !stream.config.actions.delete {
         return HashMap::new();
     }
-    let own = stream.indices.iter().filter(|index| index.tables.len() == 1);
-    own.map(|index| (index.tables[0].relation.id, index.name.clone())).collect()
+    let of_index = |index: &IndexPlan| {
+        let tables = index.tables.iter().zip(&index.prefixes);
+        let documents = |prefix: &String| Documents { index: index.name.clone(), prefix: prefix.clone() };
+        tables.map(|(table, prefix)| (table.relation.id, documents(prefix))).collect::<Vec<_>>()
+    };
+    stream.indices.iter().flat_map(of_index).collect()
 }
 
 /// A decoder that knows the kinds of types which only the catalog can tell.

@@ -54,6 +54,15 @@ pub(super) struct Caps {
     pub(super) bytes: usize,
 }
 
+/// What the source watches its progress against.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Bounds {
+    /// Stop at the first moment at which everything up to here has settled.
+    pub(super) until: Option<Lsn>,
+    /// Above this much WAL held, it is said loudly.
+    pub(super) wal_keep_bytes: Option<u64>,
+}
+
 /// What the engine shares with the source's task.
 #[derive(Debug)]
 pub(super) struct Shared {
@@ -62,14 +71,11 @@ pub(super) struct Shared {
     pub(super) moved: Arc<Notify>,
     pub(super) clock: Clock,
     pub(super) caps: Caps,
-    /// Stop at the first moment at which everything up to here has settled.
-    pub(super) until: Option<Lsn>,
+    pub(super) bounds: Bounds,
     /// How far the source's WAL is known to reach.
     pub(super) wal_end: Arc<AtomicU64>,
     pub(super) board: Arc<Board>,
     pub(super) metrics: Arc<Metrics>,
-    /// Above this much WAL held, it is said loudly.
-    pub(super) wal_keep_bytes: Option<u64>,
 }
 
 /// One replication connection's life.
@@ -127,6 +133,7 @@ impl<'a> Reader<'a> {
             let ready = self.has_news() && can_cut;
             // Inside a bucket only what comes next leads to where a cut may be, however much there is.
             let reading = self.frames.is_none() && !(self.is_full() && can_cut);
+            self.let_go_of_the_stuck(ready);
             let wake = self.shared.clock.instant(self.progress.next_wake());
             let moved = Arc::clone(&self.shared.moved);
             tokio::select! {
@@ -141,7 +148,7 @@ impl<'a> Reader<'a> {
                     self.frames = Some((frames, 0));
                 }
                 () = moved.notified() => {}
-                () = tokio::time::sleep_until(wake) => self.let_go_of_the_stuck(ready),
+                () = tokio::time::sleep_until(wake) => {}
             }
         }
     }
@@ -244,7 +251,12 @@ impl<'a> Reader<'a> {
         if let Some(update) = self.progress.tick(now) {
             self.wire.send_status(status(&update)).await?;
         }
-        if self.shared.until.is_some_and(|until| self.shared.settled_by_the_running() >= until) {
+        if self
+            .shared
+            .bounds
+            .until
+            .is_some_and(|until| settled_by(&self.shared.streams, |stream| !stream.is_paused()) >= until)
+        {
             return Ok(Some(End::CaughtUp));
         }
         let wants = |stream: &StreamHandle| stream.wants_to_be_taken_up(self.generation);
@@ -261,15 +273,19 @@ impl<'a> Reader<'a> {
         metrics.received_lsn.set(wal_end.0 as i64);
         metrics.confirmed_lsn.set(confirmed.0 as i64);
         metrics.wal_held_bytes.set(held_bytes as i64);
-        let keep_bytes = self.shared.wal_keep_bytes.unwrap_or(u64::MAX);
+        let keep_bytes = self.shared.bounds.wal_keep_bytes.unwrap_or(u64::MAX);
         let told_lately = self.told_wal_at.is_some_and(|at| at.elapsed() < WAL_TOLD_INTERVAL);
         if held_bytes > keep_bytes && !told_lately {
             self.told_wal_at = Some(tokio::time::Instant::now());
-            tracing::error!(held_bytes, keep_bytes, "the slot holds more WAL than `source.wal.keep`: see `tidemill status`");
+            tracing::error!(
+                held_bytes,
+                keep_bytes,
+                "the slot holds more WAL than `source.wal.keep`: see `tidemill status`"
+            );
         }
     }
 
-    /// One stream's trouble is its own: see [`DETACH_AFTER`].
+    /// One stream's trouble is its own: see [`DETACH_AFTER`]. One that is paused is not waited for.
     fn let_go_of_the_stuck(&mut self, ready: bool) {
         if !ready {
             return;
@@ -278,10 +294,12 @@ impl<'a> Reader<'a> {
         let stuck: Vec<bool> = self.shared.streams.iter().map(|stream| stream.attached && !stream.has_room()).collect();
         let another_could = self.shared.streams.iter().zip(&stuck).any(|(stream, stuck)| stream.attached && !stuck);
         for (index, stuck) in stuck.into_iter().enumerate() {
+            let stream = &mut self.shared.streams[index];
             if !stuck || !another_could {
                 self.blocked_since.remove(&index);
-            } else if now.duration_since(*self.blocked_since.entry(index).or_insert(now)) > DETACH_AFTER {
-                let stream = &mut self.shared.streams[index];
+            } else if stream.is_paused()
+                || now.duration_since(*self.blocked_since.entry(index).or_insert(now)) > DETACH_AFTER
+            {
                 stream.attached = false;
                 tracing::warn!(stream = stream.name, "the stream takes nothing; the others go on without it");
             }
@@ -292,7 +310,7 @@ impl<'a> Reader<'a> {
     pub(super) async fn drain(mut self, patience: Duration) -> Result<(), Error> {
         let deadline = tokio::time::Instant::now() + patience;
         let moved = Arc::clone(&self.shared.moved);
-        while self.shared.settled_by_the_running() < self.handed {
+        while settled_by(&self.shared.streams, StreamHandle::is_running) < self.handed {
             self.confirm_only().await?;
             let wake = self.shared.clock.instant(self.progress.next_wake());
             tokio::select! {
@@ -335,6 +353,11 @@ fn is_full(decoder: &Decoder, caps: Caps) -> bool {
     decoder.pending_rows() >= caps.rows || decoder.pending_bytes() >= caps.bytes
 }
 
+/// What some of the streams have settled; where there is none, nothing more will settle.
+fn settled_by(streams: &[StreamHandle], which: impl Fn(&StreamHandle) -> bool) -> Lsn {
+    streams.iter().filter(|stream| which(stream)).map(StreamHandle::settled).min().unwrap_or(Lsn(u64::MAX))
+}
+
 /// Waits until each attached stream has room for one more job.
 async fn room(streams: &[StreamHandle]) -> Vec<(usize, mpsc::OwnedPermit<Job>)> {
     let mut permits = Vec::with_capacity(streams.len());
@@ -372,16 +395,6 @@ impl Shared {
     /// What may be confirmed: everything up to here has settled in all streams, the paused and the stuck ones too.
     pub(super) fn settled(&self) -> Lsn {
         self.streams.iter().map(StreamHandle::settled).min().unwrap_or_default()
-    }
-
-    /// The same over the streams that are running; where none is, nothing more will settle.
-    pub(super) fn settled_by_the_running(&self) -> Lsn {
-        self.streams
-            .iter()
-            .filter(|stream| stream.is_running())
-            .map(StreamHandle::settled)
-            .min()
-            .unwrap_or(Lsn(u64::MAX))
     }
 
     /// A relation appeared or changed: tables that no stream wants are not decoded.

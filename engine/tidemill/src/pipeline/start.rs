@@ -113,7 +113,14 @@ pub(super) async fn start(
         consistent_point: found.as_ref().and_then(|found| found.confirmed_flush),
     })?;
     let (confirmed, created) = match &found {
-        Some(found) => (found.confirmed_flush.unwrap_or_default(), None),
+        Some(found) => {
+            let confirmed = found.confirmed_flush.unwrap_or_default();
+            if source.consistent_point.is_none() {
+                // It was made, and the engine ended before it could say so here.
+                state.set_consistent_point(confirmed)?;
+            }
+            (confirmed, None)
+        }
         None => {
             let created = tokio::select! {
                 created = slot::create(connector, &name, say_blockers) => created?,
@@ -126,6 +133,7 @@ pub(super) async fn start(
     };
     let mut started =
         Started { system: plan.server.system, epoch: source.epoch, settled: Vec::new(), paused: Vec::new(), created };
+    forget_others(plan, state)?;
     for stream in &plan.streams {
         let known = enrol(stream, state)?;
         started.settled.push(known.0.max(confirmed));
@@ -173,6 +181,17 @@ pub(crate) fn look_at_plan(stream: &StreamPlan, state: &State, changed: Changed)
             Ok(())
         }
     }
+}
+
+/// The slot goes on without the streams that are not there: one that comes back has missed something, and is read anew.
+fn forget_others(plan: &Plan, state: &State) -> Result<()> {
+    for known in state.streams()? {
+        if plan.stream(&known.name).is_none() {
+            tracing::info!(stream = known.name, "the stream is left out: where it comes back its rows are read anew");
+            state.remove_stream(&known.name)?;
+        }
+    }
+    Ok(())
 }
 
 /// Takes a stream into the state: gives what it has settled, and why it is paused.

@@ -135,6 +135,13 @@ enum PartOf {
     },
 }
 
+/// The documents of one table: those of an index whose ids begin so.
+#[derive(Clone, Debug)]
+pub(crate) struct Documents {
+    pub(crate) index: String,
+    pub(crate) prefix: String,
+}
+
 /// How often the sink was asked in vain, and how long to wait before it is asked again.
 #[derive(Debug)]
 struct Patience {
@@ -168,11 +175,11 @@ pub(crate) struct Parts {
     pub(crate) clock: Clock,
     pub(crate) moved: Arc<Notify>,
     pub(crate) seed: u64,
-    /// The index of each table that a TRUNCATE can empty; a table whose documents cannot be told from another's is missing.
-    pub(crate) own_index: HashMap<TableId, String>,
-    pub(crate) preparation: Preparation,
-    /// Whether a backfill reads all rows that belong into the index.
+    /// What a TRUNCATE removes, by table; a table whose documents are to stay is missing.
+    pub(crate) documents: HashMap<TableId, Documents>,
+    /// A backfill takes in all rows, so that a document without one is no longer right.
     pub(crate) sweeps: bool,
+    pub(crate) preparation: Preparation,
     /// Why it was paused when the engine last ran.
     pub(crate) paused: Option<String>,
 }
@@ -205,8 +212,9 @@ pub(crate) struct StreamTask {
 
 impl StreamTask {
     pub(crate) fn new(parts: Parts, wishes: mpsc::Receiver<Wish>) -> (StreamTask, watch::Receiver<Report>) {
-        let report =
-            Report { settled: parts.settled, standing: Standing::Running, failed: None, read: (0, HashSet::new()) };
+        // Known before the task first runs: the source asks at once.
+        let standing = parts.paused.clone().map_or(Standing::Running, Standing::Paused);
+        let report = Report { settled: parts.settled, standing, failed: None, read: (0, HashSet::new()) };
         let (report, receiver) = watch::channel(report);
         let task = StreamTask {
             delivery: Delivery::new(parts.limits, parts.seed),
@@ -230,7 +238,7 @@ impl StreamTask {
         (task, receiver)
     }
 
-    /// Runs until no more work comes and all of it has settled, or until it is dropped.
+    /// Runs until it is dropped; where its worker ends before, it stays paused.
     pub(crate) async fn run(mut self, mut made: mpsc::Receiver<Made>) {
         if let Some(reason) = self.parts.paused.take() {
             self.halt(reason);
@@ -249,7 +257,10 @@ impl StreamTask {
                 Some((request, answer)) = self.in_flight.next() => self.answered(request, answer),
                 work = made.recv(), if wants => match work {
                     Some(work) => self.take(work).await,
-                    None => open = false,
+                    None => {
+                        open = false;
+                        self.halt("its worker has ended, which is a defect of tidemill: see the log, then start again".to_owned());
+                    }
                 },
                 () = tokio::time::sleep_until(wake) => self.delivery.tick(self.parts.clock.now()),
             }
@@ -481,10 +492,11 @@ impl StreamTask {
         let part_of = PartOf::Backfill { table, generation: self.generation };
         if self.parts.sweeps
             && let Some(version) = version
-            && let Some(index) =
-                self.parts.own_index.get(&table).filter(|index| self.sweepable.contains(*index)).cloned()
-            && let Err(error) = self.delete_patiently(&index, version, Which::Older, part_of).await
+            && let Some(documents) = self.parts.documents.get(&table).cloned()
+            && self.sweepable.contains(&documents.index)
+            && let Err(error) = self.delete_patiently(&documents, version, Which::Older, part_of).await
         {
+            let index = documents.index;
             return Err(format!("index `{index}` could not be searched for documents without a row: {error}"));
         }
         self.reading.remove(&table);
@@ -641,9 +653,10 @@ impl StreamTask {
             return self.halt("the WAL is past what a version can hold".to_owned());
         };
         for table in &truncate.tables {
-            let Some(index) = self.parts.own_index.get(table).cloned() else { continue };
+            let Some(documents) = self.parts.documents.get(table).cloned() else { continue };
             self.until_idle().await;
-            if let Err(error) = self.delete_patiently(&index, version, Which::All, part_of).await {
+            if let Err(error) = self.delete_patiently(&documents, version, Which::All, part_of).await {
+                let index = documents.index;
                 return self.fail(format!("TRUNCATE could not be carried out on index `{index}`: {error}"));
             }
         }
@@ -653,14 +666,14 @@ impl StreamTask {
     /// a second time.
     async fn delete_patiently(
         &mut self,
-        index: &str,
+        documents: &Documents,
         version: Version,
         which: Which,
         part_of: PartOf,
     ) -> Result<(), SinkError> {
         let mut patience = self.patience();
         loop {
-            match self.delete_all(index, version, which, part_of).await {
+            match self.delete_all(documents, version, which, part_of).await {
                 Err(error) if error.is_transient() => self.wait_for_sink(&error, &mut patience).await,
                 done => {
                     self.waits = None;
@@ -672,15 +685,19 @@ impl StreamTask {
 
     async fn delete_all(
         &mut self,
-        index: &str,
+        documents: &Documents,
         version: Version,
         which: Which,
         part_of: PartOf,
     ) -> Result<(), SinkError> {
+        let Documents { index, prefix } = documents;
         self.parts.sink.refresh(index).await?;
         let (mut scroll, mut ids) = self.parts.sink.scroll(index).await?;
         while !ids.is_empty() {
-            ids.retain(|id| id._version.is_some_and(|stored| is_ours(stored) && (which == Which::All || stored < version.get())));
+            ids.retain(|id| id._id.starts_with(prefix.as_str()));
+            ids.retain(|id| {
+                id._version.is_some_and(|stored| is_ours(stored) && (which == Which::All || stored < version.get()))
+            });
             let encoded = deletes(&ids, version);
             let parts = encoded.actions.len() as u32;
             match part_of {

@@ -66,6 +66,8 @@ fn stage_error(error: tidemill_stage::Error) -> Error {
 pub struct IndexPlan {
     pub name: String,
     pub tables: Vec<Arc<TableInfo>>,
+    /// What the ids of each of them begin with; no other's do where there are several. Empty where that cannot be told.
+    pub prefixes: Vec<String>,
     /// What documents consist of.
     pub documents: SchemaRef,
 }
@@ -119,12 +121,8 @@ impl StreamPlan {
             }
         };
         let Some((id, index, routing)) = templates(stream, &tables, &subject, findings) else { return Ok(None) };
-        let Some(indices) = open(stream, &stages, &tables, &index, &subject, findings) else { return Ok(None) };
-        if indices.iter().any(|index| index.tables.len() > 1) && !tells_table(&id) {
-            let message = "several tables write to one index, where rows with equal keys would be one document: let `index` or \
-                           `id` tell the table, for instance `index: \"{schema}-{table}\"`";
-            findings.wrong(&subject, message, None);
-        }
+        let Some(mut indices) = open(stream, &stages, &tables, &index, &subject, findings) else { return Ok(None) };
+        look_at_ids(stream, &id, &mut indices, &subject, findings);
         if before && findings.is_right() {
             let names: Vec<_> = tables.iter().map(|table| table.relation.to_string()).collect();
             let indices: Vec<_> = indices.iter().map(|index| index.name.as_str()).collect();
@@ -301,8 +299,45 @@ fn templates(
     Some((id, index, routing))
 }
 
-fn tells_table(id: &encode::IdRule) -> bool {
-    matches!(id, encode::IdRule::Template(template) if template.tells_table())
+/// Where several tables write to one index, ids tell their documents apart, and begin with what tells it: a TRUNCATE
+/// removes those of one table.
+fn look_at_ids(
+    stream: &config::Stream,
+    id: &encode::IdRule,
+    indices: &mut [IndexPlan],
+    subject: &str,
+    findings: &mut Findings,
+) {
+    for index in indices {
+        let template = match id {
+            _ if index.tables.len() == 1 => {
+                index.prefixes = vec![String::new()];
+                continue;
+            }
+            encode::IdRule::Template(template) if template.tells_table() => template,
+            _ => {
+                let message = "several tables write to one index, where rows with equal keys would be one document: let \
+                               `index` or `id` tell the table, for instance `index: \"{schema}-{table}\"`";
+                return findings.wrong(subject, message, None);
+            }
+        };
+        let prefixes: Vec<_> = index.tables.iter().map(|table| template.id_prefix(&table.relation)).collect();
+        let begins = |at: usize| {
+            prefixes.iter().enumerate().any(|(other, prefix)| other != at && prefix.starts_with(&prefixes[at]))
+        };
+        if (0..prefixes.len()).any(begins) {
+            if stream.actions.delete {
+                let message = format!(
+                    "several tables write to index `{}`, and a TRUNCATE of one could not tell its documents from the others': \
+                     let `id` begin with the table and a sign behind it, for instance `id: \"{{table}}-{{id}}\"`",
+                    index.name
+                );
+                findings.wrong(subject, message, None);
+            }
+            continue;
+        }
+        index.prefixes = prefixes;
+    }
 }
 
 /// Opens all plugins on each table, so that what they refuse is known before a row flows.
@@ -332,7 +367,12 @@ fn open(
         }
         match indices.iter_mut().find(|index| index.name == name) {
             Some(index) => index.tables.push(Arc::clone(table)),
-            None => indices.push(IndexPlan { name, tables: vec![Arc::clone(table)], documents: opened.schema }),
+            None => indices.push(IndexPlan {
+                name,
+                tables: vec![Arc::clone(table)],
+                prefixes: Vec::new(),
+                documents: opened.schema,
+            }),
         }
     }
     let _ = index;

@@ -326,11 +326,11 @@ impl State {
         self.run(|c| c.execute(set, values)).map(drop)
     }
 
-    /// A table's rows have settled. Where another backfill of it was asked for meanwhile, that stays to be done.
-    pub fn finish_backfill(&self, stream: &str, table: TableId, consistent_point: Lsn) -> Result<()> {
-        let finish = "UPDATE backfills SET state = 'done', consistent_point = ?3
+    /// A table was read, unless it is to be read once more by now.
+    pub fn end_backfill(&self, stream: &str, table: TableId, point: Lsn) -> Result<()> {
+        let end = "UPDATE backfills SET state = 'done', consistent_point = ?3
              WHERE stream = ?1 AND table_id = ?2 AND state = 'running'";
-        self.run(|c| c.execute(finish, params![stream, table.0, to_sql(consistent_point)])).map(drop)
+        self.run(|c| c.execute(end, params![stream, table.0, to_sql(point)])).map(drop)
     }
 
     /// Forgets the backfill of a table that left the stream.

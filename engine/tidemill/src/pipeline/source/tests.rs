@@ -13,7 +13,7 @@ const TABLE: TableId = TableId(7);
 /// What a stream's handle hangs on.
 struct Held {
     handle: StreamHandle,
-    _report: watch::Sender<Report>,
+    report: watch::Sender<Report>,
     _jobs: mpsc::Receiver<Job>,
     _wishes: mpsc::Receiver<Wish>,
 }
@@ -25,7 +25,7 @@ fn stream(settled: u64) -> Held {
     let (sender, report) = watch::channel(report);
     let tables = [TABLE].into();
     let handle = StreamHandle { name: "s".into(), jobs, wishes, report, tables, attached: true, from: Lsn(settled) };
-    Held { handle, _report: sender, _jobs: jobs_out, _wishes: wishes_out }
+    Held { handle, report: sender, _jobs: jobs_out, _wishes: wishes_out }
 }
 
 /// A row of a transaction that commits at this LSN.
@@ -54,4 +54,17 @@ fn no_stream_gets_a_part_of_what_it_has_settled() {
     let commit = Commit { lsn: Lsn(88), xid: 1, time_us: 0 };
     let truncate = Some(Truncate { tables: vec![TABLE], commit, bucket: 0 });
     assert!(!gets(&Shareable::from(Cut { batches: Vec::new(), truncate, from: Lsn(40), to: None })));
+}
+
+/// A stream that was let go still has to deliver: it is not caught up. One that is paused will not.
+#[test]
+fn all_but_the_paused_have_to_catch_up() {
+    let mut held = stream(100);
+    held.handle.attached = false;
+    let streams = [held.handle];
+    let caught_up = |streams: &[StreamHandle]| settled_by(streams, |stream| !stream.is_paused());
+    assert_eq!(caught_up(&streams), Lsn(100));
+    assert_eq!(settled_by(&streams, StreamHandle::is_running), Lsn(u64::MAX), "an end does not wait for it");
+    held.report.send_modify(|report| report.standing = Standing::Paused("asked".into()));
+    assert_eq!(caught_up(&streams), Lsn(u64::MAX));
 }

@@ -42,7 +42,7 @@ fn task() -> Told {
         clock: Clock::start(),
         moved: Arc::new(Notify::new()),
         seed: 0,
-        own_index: HashMap::new(),
+        documents: HashMap::new(),
         sweeps: true,
         preparation: Preparation::default(),
         paused: None,
@@ -99,4 +99,14 @@ async fn all_tables_that_were_read_are_told_of() {
     }
     told.task.finish_reading().await;
     assert_eq!(told.report.borrow().read, (1, [TABLE, TableId(8)].into()));
+}
+
+/// A worker ends by a panic alone: that must not look like a stream that has nothing to do.
+#[tokio::test]
+async fn a_stream_without_its_worker_is_paused() {
+    let Told { task, report, _wishes, _dir } = task();
+    let (made, made_out) = mpsc::channel(1);
+    drop(made);
+    task.run(made_out).await;
+    assert!(matches!(&report.borrow().standing, Standing::Paused(reason) if reason.contains("worker has ended")));
 }

@@ -23,7 +23,11 @@ impl Family {
             next += 1;
         }
         for process in all.into_iter().filter(|process| members[1..].contains(&process.id)) {
-            self.known.insert((process.id, process.started), process.command);
+            let command = self.known.entry((process.id, process.started)).or_default();
+            // One that is just ending has no command line any more.
+            if !process.command.is_empty() {
+                *command = process.command;
+            }
         }
     }
 

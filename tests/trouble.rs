@@ -88,6 +88,21 @@ fn a_dead_letter_that_cannot_be_written_waits_for_resume() {
     world.drop_slot();
 }
 
+/// Rows without an id have nothing to tell them apart but where they stood.
+#[test]
+fn each_refused_row_of_a_backfill_has_its_letter() {
+    let world = World::new("refused");
+    world.sql.run(
+        "CREATE TABLE t (id text PRIMARY KEY);
+         INSERT INTO t SELECT repeat('too long ', 100) || n FROM generate_series(1, 25) n",
+    );
+    world.config("streams: [{ name: t, from: public.t, index: t, batch: { documents: 10 } }]");
+    world.catch_up();
+    let letters = world.tidemill(&["dead-letters", "list", "--json"]).json();
+    assert_eq!(letters["dead_letters"].as_array().map(Vec::len), Some(25), "{letters}");
+    world.drop_slot();
+}
+
 #[test]
 fn a_truncate_goes_on_after_a_refusal_and_a_resume() {
     let world = items("truncate_refused", 3);
@@ -191,6 +206,46 @@ fn a_stream_that_was_left_out_for_a_while_is_read_again() {
     world.drop_slot();
 }
 
+#[test]
+fn an_index_that_is_gone_is_not_made_anew_unnoticed() {
+    let world = items("index_gone", 3);
+    world.catch_up();
+    crate::harness::http("DELETE", &format!("{}/items", world.index.url), None);
+    world.sql.run("INSERT INTO items VALUES (4, 'new')");
+    world.tidemill(&["run", "--until-caught-up"]).refused(1, &["index `items`", "tidemill backfill items"]);
+    assert_eq!(world.tidemill(&["backfill", "items"]).code, 0);
+    world.catch_up();
+    assert_eq!(ids(&world, "items"), ["1", "2", "3", "4"]);
+    world.drop_slot();
+}
+
+/// A sink that is away holds back its own stream alone, also before anything was read.
+#[test]
+fn a_backfill_into_a_sink_that_is_away_stops_no_other() {
+    let mut world = World::new("one_away");
+    world.sql.run("CREATE TABLE a (id int PRIMARY KEY); CREATE TABLE b (id int PRIMARY KEY); INSERT INTO a VALUES (1); INSERT INTO b VALUES (1)");
+    let away = world.dir.path().join("away");
+    let address = {
+        let index = crate::harness::Index::start(&away, "127.0.0.1:0");
+        index.address().to_owned()
+    };
+    world.config(&format!(
+        "sinks: {{ away: {{ url: \"http://{address}\" }} }}
+streams: [{{ name: a, from: public.a, index: a, sink: away }}, {{ name: b, from: public.b, index: b, sink: main }}]"
+    ));
+    let engine = world.start();
+    world.await_documents("b", |documents| documents.len() == 1);
+    world.sql.run("INSERT INTO a VALUES (2); INSERT INTO b VALUES (2)");
+    world.await_documents("b", |documents| documents.len() == 2);
+    let here = world.index.url.clone();
+    let index = crate::harness::Index::start(&away, &address);
+    world.index.url.clone_from(&index.url);
+    world.await_documents("a", |documents| documents.len() == 2);
+    world.index.url = here;
+    assert_eq!(engine.stop(), 0);
+    world.drop_slot();
+}
+
 /// The engine died between making the slot and writing that down; later the slot is dropped.
 #[test]
 fn a_slot_whose_making_was_not_written_down_is_known_all_the_same() {
@@ -208,6 +263,37 @@ fn a_slot_whose_making_was_not_written_down_is_known_all_the_same() {
     world.tidemill(&["run", "--until-caught-up"]).refused(1, &["is gone", "tidemill teardown"]);
 }
 
+/// Locks of others hold a start back; they do not hold an end back.
+#[test]
+fn a_stop_is_heard_while_a_lock_is_waited_for() {
+    let world = items("locked_start", 1);
+    let other = Sql::connect(&world.url());
+    other.run("BEGIN; LOCK TABLE items IN SHARE UPDATE EXCLUSIVE MODE");
+    let engine = world.start();
+    let waits = format!(
+        "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE datname = '{}' AND wait_event_type = 'Lock')",
+        world.name
+    );
+    await_sql(&world.sql, &waits);
+    let start = Instant::now();
+    assert_eq!(engine.stop(), 0);
+    assert!(start.elapsed() < Duration::from_secs(10), "took {:?}", start.elapsed());
+    other.run("ROLLBACK");
+    world.catch_up();
+
+    // In a backfill.
+    assert_eq!(world.tidemill(&["backfill", "items"]).code, 0);
+    other.run("BEGIN; LOCK TABLE items IN ACCESS EXCLUSIVE MODE");
+    let engine = world.start();
+    await_sql(&world.sql, &waits);
+    let start = Instant::now();
+    assert_eq!(engine.stop(), 0);
+    assert!(start.elapsed() < Duration::from_secs(10), "took {:?}", start.elapsed());
+    other.run("ROLLBACK");
+    world.catch_up();
+    world.drop_slot();
+}
+
 fn toast(story: &str) -> World {
     let world = World::new(story);
     world.sql.run(
@@ -217,6 +303,68 @@ fn toast(story: &str) -> World {
     );
     world.config(ITEMS);
     world
+}
+
+#[test]
+fn a_stop_is_heard_while_a_row_that_is_read_again_is_locked() {
+    let world = toast("locked_row");
+    let mut engine = world.start();
+    engine.await_log("streaming");
+    // Whoever waits for the table before us gets it before us.
+    world.sql.run("BEGIN; UPDATE items SET name = 'big lamp'");
+    let url = world.url();
+    let holder = std::thread::spawn(move || {
+        let other = Sql::connect(&url);
+        other.run("BEGIN; LOCK TABLE items IN ACCESS EXCLUSIVE MODE");
+        other
+    });
+    let waits = |count: u32| {
+        format!(
+            "SELECT count(*) = {count} FROM pg_stat_activity WHERE datname = '{}' AND wait_event_type = 'Lock'",
+            world.name
+        )
+    };
+    let looking = Sql::connect(&postgres().url());
+    await_sql(&looking, &waits(1));
+    world.sql.run("COMMIT");
+    let other = holder.join().unwrap();
+    await_sql(&looking, &waits(1));
+    let start = Instant::now();
+    assert_eq!(engine.stop(), 0);
+    assert!(start.elapsed() < Duration::from_secs(10), "took {:?}", start.elapsed());
+    other.run("ROLLBACK");
+    world.catch_up();
+    assert_eq!(world.documents("items")["1"]["name"], json!("big lamp"));
+    world.drop_slot();
+}
+
+/// What the plan knows of a table grows old.
+#[test]
+fn a_large_value_in_a_column_that_came_later() {
+    let world = toast("new_column");
+    let mut engine = world.start();
+    engine.await_log("streaming");
+    world.sql.run(
+        "ALTER TABLE items ADD COLUMN review text, ALTER review SET STORAGE EXTERNAL;
+         UPDATE items SET review = repeat('fine ', 2000);
+         UPDATE items SET name = 'big lamp'",
+    );
+    world.await_documents("items", |documents| documents["1"]["name"] == "big lamp");
+    let lamp = world.documents("items").remove("1").unwrap();
+    assert_eq!((&lamp["review"], &lamp["manual"]), (&json!("fine ".repeat(2000)), &json!("read me ".repeat(1000))));
+    assert_eq!(engine.stop(), 0);
+    world.drop_slot();
+}
+
+/// Its value is nowhere any more; an engine that only tried again would try for ever.
+#[test]
+fn a_large_value_in_a_column_that_went() {
+    let world = toast("no_column");
+    world.catch_up();
+    world.sql.run("UPDATE items SET name = 'big lamp'; ALTER TABLE items DROP COLUMN manual");
+    let outcome = world.tidemill(&["run", "--until-caught-up"]);
+    outcome.refused(1, &["`manual`", "public.items", "tidemill teardown"]);
+    world.drop_slot();
 }
 
 /// Asked for while one is running, it is another one.

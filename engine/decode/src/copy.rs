@@ -15,6 +15,7 @@ use crate::views::{Cell, VIEW_BYTES_MAX};
 pub struct CopyDecoder {
     table: Table,
     commit: Commit,
+    row_count: u32,
     unescaped: Vec<u8>,
     line_count: u64,
     failed: Option<Error>,
@@ -23,7 +24,14 @@ pub struct CopyDecoder {
 impl CopyDecoder {
     /// The relation's columns are those of the COPY, in its order.
     pub fn new(relation: Arc<Relation>, commit: Commit) -> CopyDecoder {
-        CopyDecoder { table: Table::new(relation), commit, unescaped: Vec::new(), line_count: 0, failed: None }
+        CopyDecoder {
+            table: Table::new(relation),
+            commit,
+            row_count: 0,
+            unescaped: Vec::new(),
+            line_count: 0,
+            failed: None,
+        }
     }
 
     /// Takes one CopyData body, a line with its newline, at `line` of the buffer that was read from the socket.
@@ -43,8 +51,8 @@ impl CopyDecoder {
         if text == b"\\." {
             return Ok(());
         }
-        let ordinal = self.table.change_count() as u32;
-        let place = Place { commit: self.commit, bucket: 0, ordinal };
+        let place = Place { commit: self.commit, bucket: 0, ordinal: self.row_count };
+        self.row_count = self.row_count.saturating_add(1);
         let columns = self.table.relation().columns.len();
         let mut cells = Line::new(chunk, line.start..line.start + text.len(), columns, &mut self.unescaped);
         let done = self.table.copy(place, &mut cells);
@@ -64,7 +72,8 @@ impl CopyDecoder {
         self.table.bytes()
     }
 
-    /// Takes the pending rows as inserts of bucket 0, their ordinals from 0.
+    /// Takes the pending rows as inserts of bucket 0. Their ordinals go on where the last ones ended: where a row stood may
+    /// be all that tells it from another.
     ///
     /// # Panics
     ///

@@ -40,7 +40,7 @@ fn lines_become_inserts() {
 }
 
 #[test]
-fn a_batch_is_one_commit_with_ordinals_from_0() {
+fn a_batch_is_one_commit_with_ordinals_that_go_on() {
     let relation = table(1, "t", &[("id", 23)]);
     let chunk = Bytes::from_static(b"1\n22\n3\n");
     let mut decoder = CopyDecoder::new(relation.into(), commit(16));
@@ -56,7 +56,7 @@ fn a_batch_is_one_commit_with_ordinals_from_0() {
     assert_eq!((decoder.pending_rows(), decoder.pending_bytes()), (0, 0));
     decoder.row(&chunk, 5..7).unwrap();
     let batch = decoder.take();
-    assert_eq!((batch.changes[0].ordinal, batch.commits.len()), (0, 1));
+    assert_eq!((batch.changes[0].ordinal, batch.commits.len()), (2, 1));
 }
 
 #[test]

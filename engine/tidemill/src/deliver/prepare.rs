@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use reqwest::header::HeaderValue;
 use serde_json::Value;
-use tidemill_change::Epoch;
+use tidemill_change::{Epoch, TableId};
 
 use super::client::{Sink, SinkError, SinkOptions};
 use super::index::{Ensured, IndexInfo};
@@ -37,7 +37,15 @@ pub fn options(sink: &config::Sink) -> Result<SinkOptions> {
 pub struct Preparation {
     stream: String,
     system: u64,
-    indices: Vec<(String, Option<Value>)>,
+    indices: Vec<Index>,
+}
+
+#[derive(Clone, Debug)]
+struct Index {
+    name: String,
+    tables: Vec<TableId>,
+    /// What it is made with; `None` where it is not to be made.
+    mapping: Option<Value>,
 }
 
 impl Preparation {
@@ -62,16 +70,23 @@ impl Preparation {
                 }
             })
         };
-        let indices = stream.indices.iter().map(|index| Ok((index.name.clone(), mapping(&index.documents)?)));
+        let indices = stream.indices.iter().map(|index| {
+            let tables = index.tables.iter().map(|table| table.relation.id).collect();
+            Ok(Index { name: index.name.clone(), tables, mapping: mapping(&index.documents)? })
+        });
         Ok(Preparation { stream: stream.name.clone(), system, indices: indices.collect::<Result<_>>()? })
     }
 
     /// Makes what is missing. Gives the indices that were there and are this stream's own: what no row belongs to may be
     /// removed from them.
-    pub async fn carry_out(&self, sink: &Sink) -> Result<HashSet<String>> {
+    ///
+    /// An index whose tables were `read` into it is not made anew: whoever removed it has to know that their documents are
+    /// not in the new one.
+    pub async fn carry_out(&self, sink: &Sink, read: &HashSet<TableId>) -> Result<HashSet<String>> {
         let mut sweepable = HashSet::new();
-        for (name, mapping) in &self.indices {
-            let found = match mapping {
+        for Index { name, tables, mapping } in &self.indices {
+            let was_filled = tables.iter().any(|table| read.contains(table));
+            let found = match mapping.as_ref().filter(|_| !was_filled) {
                 Some(mapping) => {
                     match sink.ensure_index(name, mapping).await.map_err(|error| self.failed(name, &error))? {
                         Ensured::Made => {
@@ -83,6 +98,13 @@ impl Preparation {
                 }
                 None => match sink.index(name).await.map_err(|error| self.failed(name, &error))? {
                     Some(found) => found,
+                    None if mapping.is_some() => {
+                        let stream = &self.stream;
+                        return Err(Error::failed(format!(
+                            "index `{name}` is gone, and with it the documents that were in it: `tidemill backfill {stream}` \
+                             reads all rows anew, then `tidemill resume {stream}` goes on"
+                        )));
+                    }
                     None => {
                         return Err(Error::failed(format!(
                             "index `{name}` is not there, and `create: false` says not to make it: make it, or leave `create` out"
@@ -100,7 +122,7 @@ impl Preparation {
     /// Looks without making anything: a line for each index.
     pub async fn look(&self, sink: &Sink) -> Vec<Result<String>> {
         let mut lines = Vec::new();
-        for (name, mapping) in &self.indices {
+        for Index { name, mapping, .. } in &self.indices {
             let line = match (sink.index(name).await, mapping) {
                 (Err(error), _) => Err(self.failed(name, &error)),
                 (Ok(None), Some(_)) => Ok(format!("index `{name}` is not there yet: it will be made")),

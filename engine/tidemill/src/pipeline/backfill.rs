@@ -7,14 +7,18 @@
 //! Just below: no commit record begins within the 8 bytes before the end of another record, so the versions of that place
 //! are never a change's. Its buckets tell one backfill from the next, for a database that stands still between two.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use tidemill_change::{Commit, Lsn};
 use tidemill_decode::CopyDecoder;
 use tokio::sync::watch;
+use tokio::time::Instant;
 
-use super::source::{End, Shared};
+use super::source::{DETACH_AFTER, End, Shared};
+use super::stream::StreamHandle;
 use super::worker::{Job, Ticket};
 use crate::error::{Error, Result};
 use crate::plan::Plan;
@@ -46,11 +50,20 @@ fn just_below(point: Lsn) -> Lsn {
     Lsn(point.0.saturating_sub(8))
 }
 
+/// While a backfill settles, a sink that is away is looked for so often.
+const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+
+/// A stream whose sink is away keeps what it has to read, and the others go on.
+fn let_go(stream: &mut StreamHandle) {
+    stream.attached = false;
+    tracing::warn!(stream = stream.name, "the sink is away in the backfill; the others go on without this stream");
+}
+
 /// How the reading of one table ended.
 enum TableEnd {
     Read,
     Stopped,
-    /// The stream is paused, or was told to begin again.
+    /// The stream is paused, or its sink is away while others could go on.
     LetGo,
 }
 
@@ -68,6 +81,9 @@ impl Reading<'_> {
         };
         let mut waiting = Vec::new();
         for todo in todo {
+            if !self.shared.streams[todo.stream].attached {
+                continue;
+            }
             match self.read(&mut source, todo, stop).await? {
                 TableEnd::Read => waiting.push(todo),
                 TableEnd::Stopped => return Ok(Some(End::Stopped)),
@@ -146,12 +162,17 @@ impl Reading<'_> {
         let at = just_below(self.shared.streams[todo.stream].from);
         let ticket = Ticket::Backfill { table, at, bucket: self.bucket, last };
         let job = Job { generation: self.generation, ticket, batches, truncate: None };
+        let others_wait = self.others_wait_for(todo.stream);
         let stream = &mut self.shared.streams[todo.stream];
-        let paused = stream.report.clone();
+        let (paused, away) = (stream.report.clone(), stream.report.clone());
         tokio::select! {
             _ = stop.wait_for(|stop| *stop) => Ok(Some(TableEnd::Stopped)),
             () = super::stream::paused(paused, self.generation) => {
                 stream.attached = false;
+                Ok(Some(TableEnd::LetGo))
+            }
+            () = super::stream::away(away, DETACH_AFTER), if others_wait => {
+                let_go(stream);
                 Ok(Some(TableEnd::LetGo))
             }
             sent = stream.jobs.send(job) => match sent {
@@ -161,20 +182,34 @@ impl Reading<'_> {
         }
     }
 
+    /// Another stream could go on, were it not for this one.
+    fn others_wait_for(&self, place: usize) -> bool {
+        let mut others = self.shared.streams.iter().enumerate().filter(|(other, _)| *other != place);
+        others.any(|(_, other)| other.is_running() && !other.is_waiting())
+    }
+
     /// Waits until all that was read has settled, and keeps that. False when it was stopped before.
     async fn settle(&mut self, mut waiting: Vec<Todo>, stop: &mut watch::Receiver<bool>) -> Result<bool> {
         let moved = Arc::clone(&self.shared.moved);
+        let mut away_since: HashMap<usize, Instant> = HashMap::new();
         loop {
             for todo in std::mem::take(&mut waiting) {
+                let others_wait = self.others_wait_for(todo.stream);
+                let table = self.plan.streams[todo.stream].tables[todo.table].relation.id;
                 let stream = &mut self.shared.streams[todo.stream];
-                if stream.is_paused() || stream.has_failed(self.generation) {
-                    stream.attached = false;
-                } else if stream
-                    .has_read(self.generation, self.plan.streams[todo.stream].tables[todo.table].relation.id)
-                {
-                    let table = self.plan.streams[todo.stream].tables[todo.table].relation.id;
+                if !stream.is_waiting() {
+                    away_since.remove(&todo.stream);
+                }
+                if stream.has_read(self.generation, table) {
                     self.state.end_backfill(&stream.name, table, stream.from)?;
                     tracing::info!(stream = stream.name, "backfill of a table is done");
+                } else if !stream.attached || stream.is_paused() || stream.has_failed(self.generation) {
+                    stream.attached = false;
+                } else if others_wait
+                    && stream.is_waiting()
+                    && away_since.entry(todo.stream).or_insert_with(Instant::now).elapsed() > DETACH_AFTER
+                {
+                    let_go(stream);
                 } else {
                     waiting.push(todo);
                 }
@@ -185,6 +220,7 @@ impl Reading<'_> {
             tokio::select! {
                 _ = stop.wait_for(|stop| *stop) => return Ok(false),
                 () = moved.notified() => {}
+                () = tokio::time::sleep(LOOK_INTERVAL) => {}
             }
         }
     }

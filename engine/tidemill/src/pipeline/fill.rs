@@ -20,7 +20,7 @@ use tidemill_decode::CopyDecoder;
 use crate::error::{Error, Result};
 use crate::plan::Plan;
 use crate::source::Connector;
-use crate::source::catalog::TableInfo;
+use crate::source::catalog::{TableInfo, tables_by_id};
 use crate::source::reread::{Found, Reread, Wanted};
 
 /// Reads rows again. Its session is opened when it is first needed.
@@ -37,7 +37,10 @@ impl Filler {
     }
 
     pub(super) async fn fill(&mut self, batch: &mut ChangeBatch) -> Result<()> {
-        let Some(table) = self.tables.get(&batch.relation.id).cloned() else { return Ok(()) };
+        let Some(mut table) = self.tables.get(&batch.relation.id).cloned() else { return Ok(()) };
+        if !knows(&table, batch) {
+            table = self.look_again(&batch.relation).await?;
+        }
         let missing = Missing::of(batch, &table)?;
         let mut session = match self.session.take() {
             Some(session) => session,
@@ -50,6 +53,21 @@ impl Filler {
         self.session = Some(session);
         missing.put(batch, &found)
     }
+
+    /// The table has changed since it was looked at.
+    async fn look_again(&mut self, relation: &Relation) -> Result<Arc<TableInfo>> {
+        let session = self.connector.sql().await?;
+        let found = tables_by_id(&session, &[relation.id.0]).await?.pop();
+        let table = Arc::new(found.ok_or_else(|| Error::failed(format!("table `{relation}` is gone")))?);
+        self.tables.insert(relation.id, Arc::clone(&table));
+        Ok(table)
+    }
+}
+
+/// Whether the table, as it was looked at, has all columns that the batch lacks values of.
+fn knows(table: &TableInfo, batch: &ChangeBatch) -> bool {
+    let lacking = batch.relation.columns.iter().zip(&batch.unchanged).filter(|(_, unchanged)| unchanged.is_some());
+    lacking.map(|(column, _)| column).all(|column| table.relation.column(&column.name).is_some())
 }
 
 /// What a batch lacks.
@@ -76,13 +94,16 @@ impl Missing {
         let rows: Vec<u32> = (0..batch.rows.num_rows()).filter(|&row| is_missing(row)).map(|row| row as u32).collect();
         let in_catalog = |column: usize| -> Result<usize> {
             let name = &relation.columns[column].name;
-            table.relation.column(name).ok_or_else(|| changed(relation))
+            table.relation.column(name).ok_or_else(|| gone(relation, name))
         };
         let key_columns: Vec<usize> = match table.primary_key.as_slice() {
             [] => (0..relation.columns.len()).filter(|&column| relation.columns[column].identity).collect(),
             key => key
                 .iter()
-                .map(|&column| relation.column(&table.relation.columns[column].name).ok_or_else(|| changed(relation)))
+                .map(|&column| {
+                    let name = &table.relation.columns[column].name;
+                    relation.column(name).ok_or_else(|| gone(relation, name))
+                })
                 .collect::<Result<_>>()?,
         };
         let keys = rows
@@ -218,8 +239,12 @@ fn key_text(relation: &Relation, array: &ArrayRef, column: usize, row: u32) -> R
     })
 }
 
-fn changed(relation: &Relation) -> Error {
-    Error::transient(format!("table `{relation}` changed its columns since it was looked at"))
+/// Trying again does not help: what the WAL says of the past stays as it is.
+fn gone(relation: &Relation, column: &str) -> Error {
+    Error::failed(format!(
+        "column `{column}` of table `{relation}` was dropped, renamed or made part of the key, and a change of before cannot be \
+         completed without it: `tidemill teardown`, then `tidemill run` reads all rows anew"
+    ))
 }
 
 fn arrow(error: arrow_schema::ArrowError) -> Error {

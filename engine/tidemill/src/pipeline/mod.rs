@@ -105,7 +105,12 @@ async fn run_until_told(config: Config, options: Options, mut stop: watch::Recei
     let connector = start::connector(&config)?;
     let Some((mut session, plan)) = resolve(&config, &connector, &options, &mut stop).await? else { return Ok(()) };
     let sinks = sinks(&config)?;
-    let started = start::start(&config, &plan, &connector, &mut session, &state, options.changed, &mut stop).await?;
+    let mut told = stop.clone();
+    // Given up at any point, a start is taken up again by the next.
+    let started = tokio::select! {
+        started = start::start(&config, &plan, &connector, &mut session, &state, options.changed, &mut stop) => started?,
+        _ = told.wait_for(|stop| *stop) => return Ok(()),
+    };
     let Some(started) = started else { return Ok(()) };
     let (control, calls) = control::Server::start(&config.state)?;
     let until = match options.until_caught_up {
@@ -184,7 +189,11 @@ async fn resolve(
     let mut plugins = Plugins::default();
     let mut failures = 0;
     loop {
-        let error = match try_resolve(config, connector, &mut plugins).await {
+        let resolved = tokio::select! {
+            resolved = try_resolve(config, connector, &mut plugins) => resolved,
+            _ = stop.wait_for(|stop| *stop) => return Ok(None),
+        };
+        let error = match resolved {
             Ok(resolved) => return Ok(Some(resolved)),
             Err(error) if error.is_transient() && !options.until_caught_up => error,
             Err(error) => return Err(error),
@@ -342,19 +351,23 @@ impl Engine {
             stream.attached = !stream.is_paused();
             stream.from = stream.settled();
         }
-        if let Some(end) = self.backfill(plan, connector, stop).await? {
+        let mut told = stop.clone();
+        // Nothing is lost with it, and any of its statements may wait for a lock.
+        let ended = tokio::select! {
+            ended = self.backfill(plan, connector, stop) => ended?,
+            _ = told.wait_for(|stop| *stop) => Some(End::Stopped),
+        };
+        if let Some(end) = ended {
             return Ok(end);
         }
-        let publication = &config.source.publication;
-        let name: SlotName = config.source.slot.as_str().parse()?;
-        let mut connection = start::replication(connector, &mut self.session, &name, stop).await?;
-        let system = connection.identify_system().await?;
-        self.wal_end.fetch_max(system.flushed.0, Ordering::Relaxed);
-        let from = self.shared.settled();
-        let wire = slot::Stream::on(connector, connection, &name, publication, from).await?;
+        let connected = tokio::select! {
+            connected = self.connect(config, connector, stop) => connected?,
+            _ = told.wait_for(|stop| *stop) => return Ok(End::Stopped),
+        };
+        let (wire, from) = connected;
         self.metrics.source.connected.set(1);
         self.board.phase(Phase::Streaming);
-        tracing::info!(slot = name.as_str(), from = %from, "streaming");
+        tracing::info!(slot = config.source.slot.as_str(), from = %from, "streaming");
         let filler = Filler::new(Arc::clone(connector), plan);
         let decoder = decoder(plan, from);
         let mut reader = Reader::new(&mut self.shared, wire, decoder, filler, self.generation, from);
@@ -365,6 +378,22 @@ impl Engine {
         }
         self.remember()?;
         Ok(end)
+    }
+
+    /// A connection that streams, and from where.
+    async fn connect(
+        &mut self,
+        config: &Config,
+        connector: &Connector,
+        stop: &mut watch::Receiver<bool>,
+    ) -> Result<(slot::Stream, Lsn)> {
+        let name: SlotName = config.source.slot.as_str().parse()?;
+        let mut connection = start::replication(connector, &mut self.session, &name, stop).await?;
+        let system = connection.identify_system().await?;
+        self.wal_end.fetch_max(system.flushed.0, Ordering::Relaxed);
+        let from = self.shared.settled();
+        let wire = slot::Stream::on(connector, connection, &name, &config.source.publication, from).await?;
+        Ok((wire, from))
     }
 
     /// Reads the tables that have to be read. A stream that is let go on the way keeps what it has to read.

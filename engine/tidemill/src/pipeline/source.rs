@@ -27,7 +27,7 @@ use crate::source::wire::{Frames, Payload, Status};
 
 /// A stream that has had no room for this long, while another had, is let go: it is taken up again from what it has
 /// settled once it has room.
-const DETACH_AFTER: Duration = Duration::from_secs(10);
+pub(super) const DETACH_AFTER: Duration = Duration::from_secs(10);
 /// How often it is said that too much WAL is held.
 const WAL_TOLD_INTERVAL: Duration = Duration::from_secs(60);
 /// The server has this long to take our last word.
@@ -124,6 +124,7 @@ impl<'a> Reader<'a> {
 
     /// Reads until there is a reason to end. An error is the connection's or the decoder's.
     pub(super) async fn run(&mut self, stop: &mut watch::Receiver<bool>) -> Result<End, Error> {
+        let mut told = stop.clone();
         loop {
             self.decode()?;
             if let Some(end) = self.confirm().await? {
@@ -139,7 +140,11 @@ impl<'a> Reader<'a> {
             tokio::select! {
                 biased;
                 _ = stop.wait_for(|stop| *stop) => return Ok(End::Stopped),
-                permits = room(&self.shared.streams), if ready => self.hand_on(permits).await?,
+                permits = room(&self.shared.streams), if ready => {
+                    if let Some(end) = self.hand_on(permits, &mut told).await? {
+                        return Ok(end);
+                    }
+                }
                 frames = self.wire.read(), if reading => {
                     let frames = frames?;
                     if frames.is_end() {
@@ -203,12 +208,19 @@ impl<'a> Reader<'a> {
     }
 
     /// Hands a cut to each stream that wants something of it.
-    async fn hand_on(&mut self, permits: Vec<(usize, mpsc::OwnedPermit<Job>)>) -> Result<(), Error> {
+    async fn hand_on(
+        &mut self,
+        permits: Vec<(usize, mpsc::OwnedPermit<Job>)>,
+        stop: &mut watch::Receiver<bool>,
+    ) -> Result<Option<End>, Error> {
         self.blocked_since.clear();
         let mut cut = self.decoder.cut();
         for batch in &mut cut.batches {
             if batch.has_unchanged() {
-                self.fill(batch).await?;
+                tokio::select! {
+                    filled = self.fill(batch) => filled?,
+                    _ = stop.wait_for(|stop| *stop) => return Ok(Some(End::Stopped)),
+                }
             }
         }
         if let Some(to) = cut.to {
@@ -220,7 +232,7 @@ impl<'a> Reader<'a> {
                 permit.send(job);
             }
         }
-        Ok(())
+        Ok(None)
     }
 
     /// Fills cells that the WAL left out; the server is answered meanwhile.

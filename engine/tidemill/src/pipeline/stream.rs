@@ -90,6 +90,10 @@ impl StreamHandle {
         matches!(self.report.borrow().standing, Standing::Paused(_))
     }
 
+    pub(crate) fn is_waiting(&self) -> bool {
+        matches!(self.report.borrow().standing, Standing::Waiting(_))
+    }
+
     pub(crate) fn has_read(&self, generation: u32, table: TableId) -> bool {
         let report = self.report.borrow();
         report.read.0 == generation && report.read.1.contains(&table)
@@ -108,9 +112,10 @@ impl StreamHandle {
         self.report.borrow().failed.is_some_and(|failed| failed >= generation)
     }
 
+    /// One whose sink is away would only be let go once more.
     pub(crate) fn wants_to_be_taken_up(&self, generation: u32) -> bool {
-        let waits = !self.attached && self.has_room();
-        !self.is_paused() && (waits || self.has_failed(generation))
+        let was_let_go = !self.attached && self.has_room() && !self.is_waiting();
+        !self.is_paused() && (was_let_go || self.has_failed(generation))
     }
 }
 
@@ -280,7 +285,14 @@ impl StreamTask {
                 }
                 continue;
             }
-            match self.parts.preparation.carry_out(&self.parts.sink).await {
+            let read = match self.parts.letters.tables_read() {
+                Ok(read) => read,
+                Err(error) => {
+                    self.halt(error.to_string());
+                    continue;
+                }
+            };
+            match self.parts.preparation.carry_out(&self.parts.sink, &read).await {
                 Ok(sweepable) => {
                     self.sweepable = sweepable;
                     self.last_error = None;
@@ -846,5 +858,18 @@ pub(crate) async fn paused(mut report: watch::Receiver<Report>, generation: u32)
     if paused.is_err() {
         // Its task has ended; whoever waits learns it elsewhere.
         std::future::pending().await
+    }
+}
+
+/// Waits until a stream's sink has been away for so long without a break.
+pub(crate) async fn away(mut report: watch::Receiver<Report>, long: Duration) {
+    let is_waiting = |report: &Report| matches!(report.standing, Standing::Waiting(_));
+    loop {
+        if report.wait_for(is_waiting).await.is_err() {
+            std::future::pending().await
+        }
+        if tokio::time::timeout(long, report.wait_for(|report| !is_waiting(report))).await.is_err() {
+            return;
+        }
     }
 }

@@ -44,7 +44,7 @@ lint: tools ## formatting, clippy with warnings denied, the scripts, the committ
 	@if command -v shellcheck >/dev/null; then shellcheck -x -S warning -P SCRIPTDIR .ci/run scripts/*.sh scripts/servers/*.sh; \
 	else echo "shellcheck is not here: the scripts were not checked"; fi
 
-bench: tools postgres ## the benchmarks, in the release profile (the first build takes some 15 minutes on two cores)
+bench: tools postgres ## the benchmarks, in the release profile: the first build takes some 15 minutes (ARGS=end_to_end ROWS=500000 PAIRS=9)
 	$(CARGO) bench --locked --workspace --bench '*' -- $(ARGS)
 
 plugins: tools ## make the shipped plugins anew from their source

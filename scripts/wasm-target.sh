@@ -49,7 +49,7 @@ unpack_packages() {
             *) dpkg-deb -x "$deb" "$home" ;;
         esac
     done
-    rm -rf "$home/debs" "$home/usr/share"
+    rm -rf "${home:?}/debs" "${home:?}/usr/share"
 }
 
 # Debian's rustc finds its libraries by the system's loader path, so it needs a wrapper that names the folder.
@@ -102,7 +102,7 @@ if [ "$(cat "$home/stamp" 2>/dev/null)" = "$version" ] && has_target "$home/bin/
     exit 0
 fi
 echo "wasm: unpacking rustc ${version%%+*} into $home and building std for $target: about 2 minutes, once"
-rm -rf "$home"/{debs,usr,bin,std,stamp}
+rm -rf "${home:?}"/{debs,usr,bin,std,stamp}
 unpack_packages "${version%%+*}"
 wrap_rustc
 link_linkers

@@ -131,6 +131,9 @@ fn a_backfill_asked_for_later_mends_what_was_lost() {
     assert_eq!(world.documents("t").len(), 1);
     assert_eq!(world.tidemill(&["backfill", "t"]).code, 0);
     world.catch_up();
-    assert_eq!(world.documents("t"), [("1".into(), json!({ "id": 1, "n": 1 })), ("2".into(), json!({ "id": 2, "n": 3 }))].into());
+    assert_eq!(
+        world.documents("t"),
+        [("1".into(), json!({ "id": 1, "n": 1 })), ("2".into(), json!({ "id": 2, "n": 3 }))].into()
+    );
     world.drop_slot();
 }

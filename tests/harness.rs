@@ -1,10 +1,18 @@
 //! The stage on which the stories play: one Postgres for the whole suite with a database a story, an embedded index a
 //! story, and the engine as its own process, as an operator runs it.
 
+pub(crate) mod http;
+pub(crate) mod made;
+pub(crate) mod pooler;
+pub(crate) mod processes;
+pub(crate) mod scripted;
+pub(crate) mod search_server;
+pub(crate) mod tls;
+
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, Command, Output, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
@@ -12,8 +20,23 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use tidemill::private_postgres::{Options, PrivatePostgres};
 
+use self::http::Http;
+
 /// No story waits longer than this for anything.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+/// How often something is looked at that is waited for: on few cores a loop that only spins takes from the engine.
+const LOOK: Duration = Duration::from_millis(5);
+
+/// Looks until there is something, for a while.
+pub(crate) fn await_some<T>(patience: Duration, mut look: impl FnMut() -> Option<T>) -> Option<T> {
+    let start = Instant::now();
+    loop {
+        match look() {
+            None if start.elapsed() < patience => std::thread::sleep(LOOK),
+            found => return found,
+        }
+    }
+}
 
 /// The binary under test.
 pub(crate) fn tidemill() -> Command {
@@ -79,22 +102,63 @@ pub(crate) struct World {
     pub(crate) dir: tempfile::TempDir,
     pub(crate) index: Index,
     pub(crate) sql: Sql,
+    /// Variables that every command of the story gets.
+    pub(crate) variables: Vec<(&'static str, String)>,
+    /// Where the database is, if not in the suite's Postgres.
+    own: Option<PrivatePostgres>,
 }
 
 impl World {
     /// A new database, an empty index, a folder for the configuration and the state.
     pub(crate) fn new(story: &str) -> World {
+        World::make(story, None)
+    }
+
+    /// The same with a Postgres of its own.
+    pub(crate) fn with_postgres(story: &str, postgres: PrivatePostgres) -> World {
+        World::make(story, Some(postgres))
+    }
+
+    fn make(story: &str, own: Option<PrivatePostgres>) -> World {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let name = format!("{story}_{}", COUNT.fetch_add(1, Ordering::Relaxed));
-        Sql::connect(&postgres().url()).run(&format!("CREATE DATABASE {name}"));
+        let server = own.as_ref().unwrap_or_else(|| postgres());
+        Sql::connect(&server.url()).run(&format!("CREATE DATABASE {name}"));
         let dir = tempfile::tempdir().expect("a folder");
         let index = Index::start(&dir.path().join("index"), "127.0.0.1:0");
-        let sql = Sql::connect(&url_of(&name));
-        World { name, dir, index, sql }
+        let sql = Sql::connect(&server.url_of(&name));
+        World { name, dir, index, sql, variables: Vec::new(), own }
+    }
+
+    fn postgres(&self) -> &PrivatePostgres {
+        self.own.as_ref().unwrap_or_else(|| postgres())
     }
 
     pub(crate) fn url(&self) -> String {
-        url_of(&self.name)
+        self.postgres().url_of(&self.name)
+    }
+
+    /// The same database as another role.
+    pub(crate) fn url_as(&self, user: &str, password: &str) -> String {
+        let url = self.url();
+        let (_, place) = url.rsplit_once('@').expect("a user and a place");
+        format!("postgres://{user}:{password}@{place}")
+    }
+
+    /// The same database by way of another address.
+    pub(crate) fn url_at(&self, address: &str) -> String {
+        self.url().replace(&format!("127.0.0.1:{}", self.postgres().port()), address)
+    }
+
+    pub(crate) fn postgres_address(&self) -> String {
+        format!("127.0.0.1:{}", self.postgres().port())
+    }
+
+    /// A file in the story's folder.
+    pub(crate) fn file(&self, name: &str, text: impl AsRef<[u8]>) -> PathBuf {
+        let path = self.dir.path().join(name);
+        std::fs::write(&path, text).expect("the folder is writable");
+        path
     }
 
     /// Writes `tidemill.yaml`: source and sink of this world, and what the story says of streams.
@@ -103,7 +167,6 @@ impl World {
     }
 
     pub(crate) fn config_with(&self, source: &str, sink: &str, streams: &str) -> PathBuf {
-        let path = self.dir.path().join("tidemill.yaml");
         let name = &self.name;
         let indent = |text: &str| text.trim_end().replace('\n', "\n  ");
         let text = format!(
@@ -111,19 +174,24 @@ impl World {
             indent(source),
             indent(sink)
         );
-        std::fs::write(&path, text).expect("the folder is writable");
-        path
+        self.file("tidemill.yaml", text)
     }
 
     pub(crate) fn command(&self, args: &[&str]) -> Command {
+        self.command_by("tidemill.yaml", args)
+    }
+
+    /// A command with another configuration of the story's folder.
+    pub(crate) fn command_by(&self, config: &str, args: &[&str]) -> Command {
         let mut command = tidemill();
-        command.args(args).arg("--config").arg(self.dir.path().join("tidemill.yaml"));
+        command.args(args).arg("--config").arg(self.dir.path().join(config));
+        command.envs(self.variables.iter().map(|(name, value)| (name, value)));
         command
     }
 
     /// Runs a command to its end.
     pub(crate) fn tidemill(&self, args: &[&str]) -> Outcome {
-        Outcome::of(self.command(args).output().expect("the binary runs"))
+        Outcome::of(self.command(args))
     }
 
     /// Drains all that is committed by now; the engine must think that it did well.
@@ -137,26 +205,24 @@ impl World {
         Engine::start(self.command(&["run"]))
     }
 
+    pub(crate) fn http(&self) -> Http {
+        Http::open(&self.index.url)
+    }
+
     /// All documents of an index by id.
     pub(crate) fn documents(&self, index: &str) -> BTreeMap<String, Value> {
-        documents(&self.index.url, index)
+        self.http().documents(index)
     }
 
     /// Waits until the index holds just what is asked for.
+    #[track_caller]
     pub(crate) fn await_documents(&self, index: &str, right: impl Fn(&BTreeMap<String, Value>) -> bool) {
-        let start = Instant::now();
-        loop {
-            let documents = self.documents(index);
-            if right(&documents) {
-                return;
-            }
-            assert!(start.elapsed() < PATIENCE, "the index still holds {documents:#?}");
-            std::thread::yield_now();
-        }
+        self.http().await_documents(index, right);
     }
 
     pub(crate) fn slot_confirmed(&self) -> String {
-        let query = format!("SELECT confirmed_flush_lsn::text FROM pg_replication_slots WHERE slot_name = '{}'", self.name);
+        let query =
+            format!("SELECT confirmed_flush_lsn::text FROM pg_replication_slots WHERE slot_name = '{}'", self.name);
         self.sql.one(&query)
     }
 
@@ -170,47 +236,9 @@ impl World {
     }
 }
 
-fn url_of(database: &str) -> String {
-    let url = postgres().url();
-    let (base, _) = url.rsplit_once('/').expect("a URL with a database");
-    format!("{base}/{database}")
-}
-
-pub(crate) fn documents(url: &str, index: &str) -> BTreeMap<String, Value> {
-    let post = |path: &str, body: Value| -> (u16, Value) { http("POST", &format!("{url}{path}"), Some(&body)) };
-    let (status, _) = post(&format!("/{index}/_refresh"), Value::Null);
-    if status == 404 {
-        return BTreeMap::new();
-    }
-    let query = serde_json::json!({ "size": 1000, "query": { "match_all": {} } });
-    let (_, mut page) = post(&format!("/{index}/_search?scroll=1m"), query);
-    let mut found = BTreeMap::new();
-    loop {
-        let hits = page["hits"]["hits"].as_array().unwrap_or_else(|| panic!("no hits: {page}")).clone();
-        if hits.is_empty() {
-            let _ended = http("DELETE", &format!("{url}/_search/scroll"), Some(&serde_json::json!({ "scroll_id": page["_scroll_id"] })));
-            return found;
-        }
-        for hit in hits {
-            found.insert(hit["_id"].as_str().expect("an id").to_owned(), hit["_source"].clone());
-        }
-        let scroll = page["_scroll_id"].clone();
-        (_, page) = post("/_search/scroll", serde_json::json!({ "scroll": "1m", "scroll_id": scroll }));
-    }
-}
-
-/// One HTTP request; the answer's status and body as JSON.
+/// One HTTP request to a server that lets everybody in; the answer's status and body as JSON.
 pub(crate) fn http(method: &str, url: &str, body: Option<&Value>) -> (u16, Value) {
-    runtime().block_on(async {
-        let client = reqwest::Client::new();
-        let mut request = client.request(method.parse().expect("a method"), url);
-        if let Some(body) = body.filter(|body| !body.is_null()) {
-            request = request.header("content-type", "application/json").body(body.to_string());
-        }
-        let answer = request.send().await.unwrap_or_else(|error| panic!("{url}: {error}"));
-        let status = answer.status().as_u16();
-        (status, serde_json::from_slice(&answer.bytes().await.expect("a body")).unwrap_or(Value::Null))
-    })
+    Http::open("").call(method, url, body)
 }
 
 pub(crate) fn runtime() -> &'static tokio::runtime::Runtime {
@@ -273,12 +301,27 @@ pub(crate) struct Outcome {
 }
 
 impl Outcome {
-    fn of(output: Output) -> Outcome {
-        Outcome {
-            code: output.status.code().unwrap_or(-1),
-            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
-            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+    /// Runs a command to its end.
+    #[track_caller]
+    pub(crate) fn of(command: Command) -> Outcome {
+        Outcome::within(PATIENCE, command)
+    }
+
+    /// The same with a bound of its own; a command that does not end by then is killed, and the story fails.
+    #[track_caller]
+    pub(crate) fn within(patience: Duration, mut command: Command) -> Outcome {
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the binary runs");
+        let (stdout, stderr) = (collect(child.stdout.take()), collect(child.stderr.take()));
+        let status = await_some(patience, || child.try_wait().expect("a child"));
+        if status.is_none() {
+            child.kill().expect("it was running");
+            child.wait().expect("it ends");
         }
+        let text = |reader: std::thread::JoinHandle<String>| reader.join().expect("a reader does not panic");
+        let code = status.and_then(|status: ExitStatus| status.code()).unwrap_or(-1);
+        let outcome = Outcome { code, stdout: text(stdout), stderr: text(stderr) };
+        assert!(status.is_some(), "{command:?} did not end within {patience:?}: {outcome}");
+        outcome
     }
 
     pub(crate) fn json(&self) -> Value {
@@ -290,10 +333,34 @@ impl Outcome {
     pub(crate) fn refused(&self, code: i32, words: &[&str]) {
         assert_eq!(self.code, code, "{self}");
         for word in words {
-            assert!(self.stderr.contains(word) || self.stdout.contains(word), "nothing says `{word}`: {self}");
+            assert!(says(&self.stderr, word) || says(&self.stdout, word), "nothing says `{word}`: {self}");
         }
         assert!(!self.stderr.contains("panicked"), "{self}");
     }
+
+    /// It did what it should.
+    #[track_caller]
+    pub(crate) fn succeeded(self) -> Outcome {
+        assert_eq!(self.code, 0, "{self}");
+        assert!(!self.stderr.contains("panicked"), "{self}");
+        self
+    }
+}
+
+/// Whether a text holds a word, or one of several with `|` between, small letters or not.
+pub(crate) fn says(text: &str, word: &str) -> bool {
+    let text = text.to_lowercase();
+    word.split('|').any(|word| text.contains(&word.to_lowercase()))
+}
+
+fn collect(from: Option<impl Read + Send + 'static>) -> std::thread::JoinHandle<String> {
+    let mut from = from.expect("piped");
+    std::thread::spawn(move || {
+        let mut bytes = Vec::new();
+        // What was read before the pipe broke is better than nothing.
+        let _ = from.read_to_end(&mut bytes);
+        String::from_utf8_lossy(&bytes).into_owned()
+    })
 }
 
 impl std::fmt::Display for Outcome {
@@ -307,7 +374,6 @@ impl std::fmt::Display for Outcome {
 pub(crate) struct Engine {
     child: Child,
     log: Arc<Mutex<String>>,
-    _stdin: Option<ChildStdin>,
 }
 
 impl Engine {
@@ -322,7 +388,7 @@ impl Engine {
                 copy.lock().expect("no panic while held").push_str(&std::mem::take(&mut line));
             }
         });
-        Engine { child, log, _stdin: None }
+        Engine { child, log }
     }
 
     pub(crate) fn log(&self) -> String {
@@ -332,14 +398,24 @@ impl Engine {
     /// Waits for words in the log.
     #[track_caller]
     pub(crate) fn await_log(&mut self, words: &str) {
-        let start = Instant::now();
-        while !self.log().contains(words) {
-            if let Some(status) = self.child.try_wait().expect("a child") {
-                assert!(self.log().contains(words), "ended with {status} before it said `{words}`: {}", self.log());
+        let ended = await_some(PATIENCE, || match says(&self.log(), words) {
+            true => Some(None),
+            false => self.child.try_wait().expect("a child").map(Some),
+        });
+        match ended {
+            Some(None) => {}
+            // Its last words may be on their way.
+            Some(Some(status)) => {
+                let said = await_some(Duration::from_secs(1), || says(&self.log(), words).then_some(()));
+                assert!(said.is_some(), "ended with {status} before it said `{words}`: {}", self.log());
             }
-            assert!(start.elapsed() < PATIENCE, "never said `{words}`: {}", self.log());
-            std::thread::yield_now();
+            None => panic!("never said `{words}`: {}", self.log()),
         }
+    }
+
+    /// Whether it still runs.
+    pub(crate) fn runs(&mut self) -> bool {
+        self.child.try_wait().expect("a child").is_none()
     }
 
     pub(crate) fn id(&self) -> u32 {
@@ -364,15 +440,10 @@ impl Engine {
         self.wait()
     }
 
+    #[track_caller]
     pub(crate) fn wait(&mut self) -> i32 {
-        let start = Instant::now();
-        loop {
-            if let Some(status) = self.child.try_wait().expect("a child") {
-                return status.code().unwrap_or(-1);
-            }
-            assert!(start.elapsed() < PATIENCE, "does not end: {}", self.log());
-            std::thread::yield_now();
-        }
+        let status = await_some(PATIENCE, || self.child.try_wait().expect("a child"));
+        status.unwrap_or_else(|| panic!("does not end: {}", self.log())).code().unwrap_or(-1)
     }
 }
 
@@ -423,9 +494,9 @@ impl Stall {
     }
 }
 
-type Gate = Option<(Arc<Mutex<bool>>, Arc<AtomicU32>)>;
+pub(crate) type Gate = Option<(Arc<Mutex<bool>>, Arc<AtomicU32>)>;
 
-fn pump(mut from: std::net::TcpStream, mut to: std::net::TcpStream, gate: Gate) {
+pub(crate) fn pump(mut from: std::net::TcpStream, mut to: std::net::TcpStream, gate: Gate) {
     std::thread::spawn(move || {
         let mut buffer = vec![0; 64 << 10];
         while let Ok(count @ 1..) = from.read(&mut buffer) {
@@ -498,7 +569,8 @@ fn serve(client: &std::net::TcpStream, target: &str, rule: &Mutex<Option<(&'stat
         let answer = match rule {
             Some((_, status)) => {
                 hits.fetch_add(1, Ordering::SeqCst);
-                format!("HTTP/1.1 {status} Fault\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n{{}}").into_bytes()
+                format!("HTTP/1.1 {status} Fault\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n{{}}")
+                    .into_bytes()
             }
             None => {
                 let Ok(mut server) = std::net::TcpStream::connect(target) else { return };

@@ -120,7 +120,10 @@ fn the_walsender_is_ended() {
     world.config(PRODUCTS);
     let mut engine = world.start();
     engine.await_log("streaming");
-    world.sql.run(&format!("SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots WHERE slot_name = '{}'", world.name));
+    world.sql.run(&format!(
+        "SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots WHERE slot_name = '{}'",
+        world.name
+    ));
     churn(&world, 1_000);
     let left = world.sql.rows("SELECT id FROM products WHERE price >= 10").len();
     world.await_documents("products", |documents| documents.len() == left && documents.contains_key("2000010"));

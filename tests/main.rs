@@ -2,9 +2,13 @@
 //!
 //! A test reads like a story: it makes a world, says something in SQL, runs the engine, and looks at the documents.
 
-
 mod backfill;
+mod bad_input;
+mod bulk_cases;
+mod cli;
+mod demo;
 mod harness;
 mod kill;
+mod servers;
 mod stream;
 mod trouble;

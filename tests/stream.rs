@@ -146,8 +146,13 @@ fn an_idle_database_moves_its_slot_on() {
     let before: String = world.slot_confirmed();
     // Another database writes; nothing of it is ours.
     let other = World::new("busy");
-    other.sql.run("CREATE TABLE noise (t text); INSERT INTO noise SELECT repeat('x', 1000) FROM generate_series(1, 20000)");
-    let moved = format!("SELECT (confirmed_flush_lsn - '{before}')::bigint > 10000000 FROM pg_replication_slots WHERE slot_name = '{}'", world.name);
+    other
+        .sql
+        .run("CREATE TABLE noise (t text); INSERT INTO noise SELECT repeat('x', 1000) FROM generate_series(1, 20000)");
+    let moved = format!(
+        "SELECT (confirmed_flush_lsn - '{before}')::bigint > 10000000 FROM pg_replication_slots WHERE slot_name = '{}'",
+        world.name
+    );
     let start = std::time::Instant::now();
     while world.sql.one(&moved) != "t" {
         assert!(start.elapsed() < crate::harness::PATIENCE, "the slot stays at {}", world.slot_confirmed());

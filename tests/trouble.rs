@@ -112,7 +112,7 @@ fn a_truncate_goes_on_after_a_refusal_and_a_resume() {
     engine.await_log("streaming");
     faults.answer("_bulk", 401);
     world.sql.run("TRUNCATE items; INSERT INTO items VALUES (9, 'after')");
-    engine.await_log("the stream waits");
+    engine.await_log("stream paused");
     faults.pass();
     assert_eq!(world.tidemill(&["resume", "items"]).code, 0);
     world.await_documents("items", |documents| documents.keys().eq(["9"]));

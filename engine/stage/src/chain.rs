@@ -150,3 +150,19 @@ impl Opened {
         OpenedInfo { schema: Arc::clone(&self.schema), columns, needed }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A worker takes its chain with it, and errors go from thread to thread.
+    #[test]
+    fn a_chain_can_be_sent() {
+        fn is_send<T: Send>() {}
+        fn is_shared<T: Send + Sync>() {}
+        is_send::<Chain>();
+        is_shared::<Error>();
+        is_shared::<Stage>();
+        is_shared::<crate::Plugin>();
+    }
+}

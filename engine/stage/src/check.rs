@@ -309,6 +309,17 @@ mod tests {
         assert!(!is_json("{\n}") && !is_json("") && !is_json("{}{}") && !is_json("nan"));
     }
 
+    #[test]
+    fn a_character_is_not_cut_between_two_rows() {
+        let texts = |offsets: [i32; 3], values: &str| {
+            let offsets = offsets.iter().flat_map(|offset| offset.to_le_bytes()).collect();
+            let buffers = Buffers { validity: None, offsets, values: values.as_bytes().to_vec() };
+            column(buffers, &Field::new("c", DataType::Utf8View, true), 2)
+        };
+        assert!(texts([0, 2, 4], "éé").is_ok());
+        assert!(texts([0, 1, 4], "éé").unwrap_err().contains("not UTF-8"));
+    }
+
     /// Any bytes of any length give an array or an error, for every type.
     #[test]
     fn no_buffers_make_it_panic() {

@@ -82,7 +82,11 @@ impl Error {
 impl From<crate::source::Error> for Error {
     fn from(error: crate::source::Error) -> Error {
         let message = error.to_string();
-        if error.is_transient() { Error::transient(message) } else { Error::failed(message) }
+        match error.kind() {
+            crate::source::Kind::Config => Error::usage(message),
+            _ if error.is_transient() => Error::transient(message),
+            _ => Error::failed(message),
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 pub mod cli;
 pub mod config;
 pub mod control;
+mod cpu;
 pub mod deliver;
 pub mod demo;
 pub mod error;

@@ -11,7 +11,8 @@ const INTERRUPTED: i32 = 130;
 /// True from the first signal on. At the second the process ends at once; what had not settled is sent again at the next
 /// start. Where `with_stdin` is set, the end of standard input asks too: whoever started this has ended.
 pub fn stop(with_stdin: bool) -> Result<watch::Receiver<bool>> {
-    let listen = |kind: SignalKind| signal(kind).map_err(|error| Error::failed("signals cannot be heard").with_cause(error));
+    let listen =
+        |kind: SignalKind| signal(kind).map_err(|error| Error::failed("signals cannot be heard").with_cause(error));
     let (mut interrupt, mut terminate) = (listen(SignalKind::interrupt())?, listen(SignalKind::terminate())?);
     let (sender, receiver) = watch::channel(false);
     if with_stdin {

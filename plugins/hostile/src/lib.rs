@@ -39,7 +39,7 @@ impl Transform for Hostile {
             "plan-list" => plan.make("list", DataType::List),
             "plan-documents" => plan.documents(),
             "plan-reserved" => plan.pass_as("id", "_id")?,
-            "plan-many" => (0..100_000 + fields).for_each(|i| plan.make(format!("c{i}"), DataType::Utf8)),
+            "plan-many" => (0..5_000 - fields).for_each(|i| plan.make(format!("c{i}"), DataType::Utf8)),
             _ => {}
         }
         Ok(Hostile { id, config })
@@ -79,7 +79,7 @@ impl Hostile {
             "bitmap-short" => out.rows = Rows::Bitmap(vec![255; rows.div_ceil(8) - 1]),
             "bitmap-long" => out.rows = Rows::Bitmap(vec![255; rows.div_ceil(8) + 1]),
             "index-range" => out.rows = Rows::Indices((1..=rows as u32).collect()),
-            "index-flood" => out.rows = Rows::Indices(vec![0; 5_000_000]),
+            "index-flood" => out.rows = Rows::Indices(vec![0; 2_000_000]),
             "column-missing" => out.content = Content::Columns(Vec::new()),
             "documents" => out.content = Content::Documents(MakeBytes::of([Some("{}")])),
             _ => self.spoil(out),
@@ -136,11 +136,10 @@ fn spin() -> ! {
 }
 
 fn recurse(depth: u64) -> u64 {
-    let held = std::hint::black_box([depth; 16]);
-    if held[0] == u64::MAX {
-        return 0;
+    match std::hint::black_box(depth) {
+        u64::MAX => 0,
+        depth => recurse(depth + 1).wrapping_add(depth),
     }
-    recurse(depth + 1).wrapping_add(held[depth as usize % 16])
 }
 
 tidemill_sdk::transform!(Hostile);

@@ -260,6 +260,15 @@ impl<'a> Bytes<'a> {
         &self.values[from as usize..to as usize]
     }
 
+    /// The bytes of every row, in order; at a null row, anything.
+    pub fn values(&self) -> impl ExactSizeIterator<Item = &'a [u8]> + use<'a> {
+        let values = self.values;
+        self.ends.array_windows().map(|[from, to]| {
+            let (from, to) = (u32::from_le_bytes(*from), u32::from_le_bytes(*to));
+            &values[from as usize..to as usize]
+        })
+    }
+
     pub fn validity(&self) -> Validity<'a> {
         self.validity
     }

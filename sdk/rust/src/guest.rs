@@ -1,37 +1,13 @@
-//! Between the generated bindings and a plugin's own type: its life in the component, and what it may call.
+//! Between the generated bindings and a plugin's own type: its life in the component.
 
 use std::cell::RefCell;
 
 use crate::bindings::filter::exports::tidemill::plugin::filtering;
 use crate::bindings::filter::tidemill::plugin::types;
 use crate::bindings::transform::exports::tidemill::plugin::transforming;
-use crate::{Batch, Config, Content, Failure, Filter, FilterPlan, Keep, Rows, Schema, Transform, TransformPlan};
-
-pub use crate::bindings::filter::tidemill::plugin::log::Level;
-
-/// Writes a line for the operator. Never put row values or secrets into it.
-pub fn log(level: Level, message: &str) {
-    #[cfg(target_arch = "wasm32")]
-    crate::bindings::filter::tidemill::plugin::log::write(level, message);
-    #[cfg(not(target_arch = "wasm32"))]
-    eprintln!("{level:?}: {message}");
-}
-
-/// Adds to a counter of the plugin's own.
-pub fn count(name: &str, add: u64) {
-    #[cfg(target_arch = "wasm32")]
-    crate::bindings::filter::tidemill::plugin::metrics::count(name, add);
-    #[cfg(not(target_arch = "wasm32"))]
-    let _ = (name, add);
-}
-
-/// Sets a gauge of the plugin's own.
-pub fn set(name: &str, value: f64) {
-    #[cfg(target_arch = "wasm32")]
-    crate::bindings::filter::tidemill::plugin::metrics::set(name, value);
-    #[cfg(not(target_arch = "wasm32"))]
-    let _ = (name, value);
-}
+use crate::{
+    Batch, Config, Content, Failure, Filter, FilterPlan, Keep, Level, Rows, Schema, Transform, TransformPlan, log,
+};
 
 /// Without WASI a panic traps without a word, so it is logged first.
 fn log_panics() {
@@ -75,6 +51,7 @@ pub fn open_transform<T: Transform>(
     let opened = T::open(Config(config), &mut plan).map_err(|error| error.to_string())?;
     plugin.replace(Some(opened));
     let (requires, outputs) = plan.into_parts();
+    let outputs = outputs.map_or(transforming::Outputs::Documents, transforming::Outputs::Columns);
     Ok(transforming::Plan { requires, outputs })
 }
 

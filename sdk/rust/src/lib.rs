@@ -32,16 +32,26 @@
 //! before it traps.
 
 mod column;
+#[cfg(target_arch = "wasm32")]
 mod guest;
 mod make;
+#[cfg(not(target_arch = "wasm32"))]
+mod native;
 mod plan;
+mod say;
 
-pub use bindings::filter::tidemill::plugin::types::{Buffers, DataType, Failure, Field, Reject, Schema};
+#[cfg(target_arch = "wasm32")]
+use bindings::filter::tidemill::plugin::types;
+#[cfg(not(target_arch = "wasm32"))]
+use native as types;
+
 pub use column::{Batch, Bools, Bytes, Column, ColumnType, Number, Numbers, Texts};
-pub use guest::{Level, count, log, set};
 pub use make::{Bits, MakeBytes, MakeNumbers};
 pub use plan::{Config, FilterPlan, TransformPlan};
+pub use say::{Level, count, log, set};
+pub use types::{Buffers, DataType, Failure, Field, Reject, Schema};
 
+#[cfg(target_arch = "wasm32")]
 #[doc(hidden)]
 pub mod bindings {
     pub mod filter {
@@ -70,6 +80,7 @@ pub mod bindings {
     }
 }
 
+#[cfg(target_arch = "wasm32")]
 #[doc(hidden)]
 pub use guest::{open_filter, open_transform, process_filter, process_transform};
 

@@ -2,7 +2,10 @@
 
 use serde::de::DeserializeOwned;
 
-use crate::bindings::transform::exports::tidemill::plugin::transforming::{Output, Outputs, Passed};
+#[cfg(target_arch = "wasm32")]
+use crate::bindings::transform::exports::tidemill::plugin::transforming::{Output, Passed};
+#[cfg(not(target_arch = "wasm32"))]
+use crate::native::{Output, Passed};
 use crate::{Column, ColumnType, DataType, Error, Field, Schema};
 
 /// The stage's configuration, a JSON object.
@@ -107,6 +110,7 @@ impl<'a> FilterPlan<'a> {
         self.0.require(place)
     }
 
+    #[cfg(target_arch = "wasm32")]
     pub(crate) fn into_requires(self) -> Vec<u32> {
         self.0.places
     }
@@ -166,9 +170,15 @@ impl<'a> TransformPlan<'a> {
         self.documents = true;
     }
 
-    pub(crate) fn into_parts(self) -> (Vec<u32>, Outputs) {
-        let outputs = if self.documents { Outputs::Documents } else { Outputs::Columns(self.outputs) };
-        (self.requires.places, outputs)
+    /// Whether [`documents`](TransformPlan::documents) was said.
+    pub fn brings_documents(&self) -> bool {
+        self.documents
+    }
+
+    /// What is required, and the columns that come out; none for whole documents.
+    #[cfg(target_arch = "wasm32")]
+    pub(crate) fn into_parts(self) -> (Vec<u32>, Option<Vec<Output>>) {
+        (self.requires.places, (!self.documents).then_some(self.outputs))
     }
 
     /// What comes out as (name, passed column or none), for tests.

@@ -167,7 +167,7 @@ impl fmt::Display for Pause {
             PauseKind::IndexAhead { stored } => write!(
                 f,
                 "the index holds version {stored} (commit {}), which lies ahead of this database: is it another one, \
-                 or restored? then `--new-source` lets its rows win",
+                 or restored? then name another index",
                 stored.commit()
             )?,
             PauseKind::SinkFull => f.write_str("the sink's disk is full: make room there, the stream then goes on")?,

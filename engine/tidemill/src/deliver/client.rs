@@ -27,12 +27,15 @@ pub struct SinkOptions {
     pub gzip: bool,
 }
 
+type Cause = Box<dyn std::error::Error + Send + Sync>;
+
 /// Why there is no answer, or none that can be used.
 #[derive(Debug)]
 pub struct SinkError {
     kind: SinkErrorKind,
+    /// Its name and, where one node is meant, that node's URL.
     sink: String,
-    source: Option<Box<dyn std::error::Error + Send + Sync>>,
+    source: Option<Cause>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,14 +75,14 @@ impl fmt::Display for SinkError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let sink = &self.sink;
         match self.kind {
-            SinkErrorKind::Unreachable => write!(f, "sink `{sink}` cannot be reached")?,
+            SinkErrorKind::Unreachable => write!(f, "sink {sink} cannot be reached")?,
             SinkErrorKind::Untrusted => {
-                write!(f, "the certificate of sink `{sink}` is not trusted: name its authority in `tls.ca`")?;
+                write!(f, "the certificate of sink {sink} is not trusted: name its authority in `tls.ca`")?;
             }
-            SinkErrorKind::Unknown => write!(f, "sink `{sink}` did not answer in full")?,
-            SinkErrorKind::Unavailable => write!(f, "sink `{sink}` is not available")?,
-            SinkErrorKind::Answer => write!(f, "sink `{sink}` gave an answer that cannot be used")?,
-            SinkErrorKind::Options => write!(f, "sink `{sink}` cannot be set up")?,
+            SinkErrorKind::Unknown => write!(f, "sink {sink} did not answer in full")?,
+            SinkErrorKind::Unavailable => write!(f, "sink {sink} is not available")?,
+            SinkErrorKind::Answer => write!(f, "sink {sink} gave an answer that cannot be used")?,
+            SinkErrorKind::Options => write!(f, "sink {sink} cannot be set up")?,
         }
         let mut source = self.source.as_deref().map(|source| source as &(dyn std::error::Error + 'static));
         while let Some(cause) = source {
@@ -147,7 +150,7 @@ impl Sink {
         }
         let client = builder.build().map_err(|error| SinkError {
             kind: SinkErrorKind::Options,
-            sink: options.name.clone(),
+            sink: format!("`{}`", options.name),
             source: Some(Box::new(error)),
         })?;
         Ok(Sink { client, options: options.into(), node: AtomicUsize::new(0).into() })
@@ -167,6 +170,11 @@ impl Sink {
         self.call(Method::GET, path, None).await
     }
 
+    /// A request without a body: some that take none refuse even an empty object.
+    pub async fn post(&self, path: &str) -> Result<Answer, SinkError> {
+        self.call(Method::POST, path, None).await
+    }
+
     pub async fn send(&self, method: Method, path: &str, body: &serde_json::Value) -> Result<Answer, SinkError> {
         self.call(method, path, Some((body.to_string().into(), "application/json"))).await
     }
@@ -178,7 +186,8 @@ impl Sink {
         let mut tried = 0;
         loop {
             let node = (first + tried) % nodes;
-            let result = self.call_node(&self.options.urls[node], method.clone(), path, body.clone()).await;
+            let base = &self.options.urls[node];
+            let result = self.call_node(base, method.clone(), path, body.clone()).await;
             tried += 1;
             match result {
                 Err(error) if error.kind == SinkErrorKind::Unreachable && tried < nodes => {}
@@ -203,31 +212,31 @@ impl Sink {
         if let Some((body, content_type)) = body {
             request = request.header(CONTENT_TYPE, content_type).body(body);
         }
-        let mut response = request.send().await.map_err(|error| self.failed(error))?;
+        let mut response = request.send().await.map_err(|error| self.failed(base, error))?;
         let status = response.status();
         let retry_after = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
         let mut answer = BytesMut::new();
-        while let Some(chunk) = response.chunk().await.map_err(|error| self.failed(error))? {
+        while let Some(chunk) = response.chunk().await.map_err(|error| self.failed(base, error))? {
             if answer.len() + chunk.len() > ANSWER_BYTES_MAX {
                 let source = format!("more than {} MiB", ANSWER_BYTES_MAX >> 20);
-                return Err(self.error(SinkErrorKind::Answer, Some(source.into())));
+                return Err(self.error(SinkErrorKind::Answer, base, Some(source.into())));
             }
             answer.extend_from_slice(&chunk);
         }
         Ok(Answer { status: status.as_u16(), retry_after: retry_after.map(Duration::from_secs), body: answer.freeze() })
     }
 
-    fn failed(&self, error: reqwest::Error) -> SinkError {
-        let kind = if error.is_connect() {
-            if is_certificate_error(&error) { SinkErrorKind::Untrusted } else { SinkErrorKind::Unreachable }
-        } else {
-            SinkErrorKind::Unknown
+    fn failed(&self, base: &str, error: reqwest::Error) -> SinkError {
+        let kind = match error.is_connect() {
+            true if is_certificate_error(&error) => SinkErrorKind::Untrusted,
+            true => SinkErrorKind::Unreachable,
+            false => SinkErrorKind::Unknown,
         };
-        self.error(kind, Some(Box::new(error.without_url())))
+        self.error(kind, base, Some(Box::new(error.without_url())))
     }
 
-    fn error(&self, kind: SinkErrorKind, source: Option<Box<dyn std::error::Error + Send + Sync>>) -> SinkError {
-        SinkError { kind, sink: self.options.name.clone(), source }
+    fn error(&self, kind: SinkErrorKind, base: &str, source: Option<Cause>) -> SinkError {
+        SinkError { kind, sink: format!("`{}` at {base}", self.options.name), source }
     }
 
     /// An answer that was asked for and is not what it should be.
@@ -237,23 +246,16 @@ impl Sink {
             408 | 429 | 500..=599 => SinkErrorKind::Unavailable,
             _ => SinkErrorKind::Answer,
         };
-        self.error(kind, Some(format!("{path} answered {status}: {}", answer.excerpt()).into()))
+        let base = &self.options.urls[self.node.load(Ordering::Relaxed)];
+        self.error(kind, base, Some(format!("{path} answered {status}: {}", answer.excerpt()).into()))
     }
 }
 
-fn is_certificate_error(error: &reqwest::Error) -> bool {
-    let mut source = std::error::Error::source(error);
-    while let Some(cause) = source {
-        if let Some(rustls::Error::InvalidCertificate(_)) = cause.downcast_ref::<rustls::Error>() {
-            return true;
-        }
-        // An io::Error shows the error inside it by get_ref, not as its source.
-        if let Some(inner) = cause.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref)
-            && matches!(inner.downcast_ref::<rustls::Error>(), Some(rustls::Error::InvalidCertificate(_)))
-        {
-            return true;
-        }
-        source = cause.source();
+/// Looks through all causes; an io::Error hides the error inside it from them.
+fn is_certificate_error(error: &(dyn std::error::Error + 'static)) -> bool {
+    if let Some(rustls::Error::InvalidCertificate(_)) = error.downcast_ref::<rustls::Error>() {
+        return true;
     }
-    false
+    let inner = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+    inner.is_some_and(|inner| is_certificate_error(inner)) || error.source().is_some_and(is_certificate_error)
 }

@@ -9,7 +9,7 @@ use super::client::{Answer, Sink, SinkError};
 /// A new index keeps tombstones this long, so that a late request does not bring a deleted document back.
 pub const GC_DELETES: &str = "1h";
 /// How many ids are read at a time when an index is emptied.
-pub const SCROLL_PAGE: usize = 10_000;
+const SCROLL_PAGE: usize = 10_000;
 
 /// What the server says of itself.
 #[derive(Clone, Debug)]
@@ -95,7 +95,7 @@ impl Sink {
 
     pub async fn refresh(&self, index: &str) -> Result<(), SinkError> {
         let path = format!("/{}/_refresh", escape(index));
-        let answer = self.send(Method::POST, &path, &json!({})).await?;
+        let answer = self.post(&path).await?;
         if answer.is_success() { Ok(()) } else { Err(self.unusable(&path, &answer)) }
     }
 

@@ -70,7 +70,10 @@ mod tests {
             .with_metadata(HashMap::from([(EXTENSION_NAME.to_owned(), EXTENSION_JSON.to_owned())]));
         let schema = Schema::new(vec![Field::new("id", DataType::Int64, true), numeric, attributes]);
         let mapping = propose(&schema, &Origin { stream: "products", system: 7, epoch: 0 });
-        assert_eq!(mapping["properties"], json!({ "id": { "type": "long" }, "price": { "type": "double", "ignore_malformed": true } }));
+        assert_eq!(
+            mapping["properties"],
+            json!({ "id": { "type": "long" }, "price": { "type": "double", "ignore_malformed": true } })
+        );
         assert_eq!(mapping["_meta"]["tidemill"]["system"], "7");
     }
 }

@@ -57,8 +57,9 @@ impl Preparation {
                 Some(Create::Proposed) => Some(propose(documents, &origin)),
                 Some(Create::Mapping(path)) => {
                     let shown = path.display();
-                    let text = std::fs::read_to_string(path)
-                        .map_err(|error| Error::failed(format!("mapping `{shown}` cannot be read")).with_cause(error))?;
+                    let text = std::fs::read_to_string(path).map_err(|error| {
+                        Error::failed(format!("mapping `{shown}` cannot be read")).with_cause(error)
+                    })?;
                     let mut mapping: Value = serde_json::from_str(&text)
                         .map_err(|error| Error::failed(format!("mapping `{shown}` is not JSON")).with_cause(error))?;
                     if !mapping.is_object() {
@@ -86,13 +87,15 @@ impl Preparation {
         for Index { name, tables, mapping } in &self.indices {
             let was_filled = tables.iter().any(|table| read.contains(table));
             let found = match mapping.as_ref().filter(|_| !was_filled) {
-                Some(mapping) => match sink.ensure_index(name, mapping).await.map_err(|error| self.failed(name, &error))? {
-                    Ensured::Made => {
-                        tracing::info!(stream = self.stream, index = name, "index made");
-                        continue;
+                Some(mapping) => {
+                    match sink.ensure_index(name, mapping).await.map_err(|error| self.failed(name, &error))? {
+                        Ensured::Made => {
+                            tracing::info!(stream = self.stream, index = name, "index made");
+                            continue;
+                        }
+                        Ensured::WasThere(found) => found,
                     }
-                    Ensured::WasThere(found) => found,
-                },
+                }
                 None => match sink.index(name).await.map_err(|error| self.failed(name, &error))? {
                     Some(found) => found,
                     None if mapping.is_some() => {

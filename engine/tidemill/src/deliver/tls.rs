@@ -39,9 +39,8 @@ pub(super) fn client(tls: &Tls) -> Result<ClientConfig> {
 }
 
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>> {
-    let found: Vec<_> = CertificateDer::pem_file_iter(path)
-        .and_then(Iterator::collect)
-        .map_err(|error| unusable(path, error))?;
+    let found: Vec<_> =
+        CertificateDer::pem_file_iter(path).and_then(Iterator::collect).map_err(|error| unusable(path, error))?;
     if found.is_empty() {
         return Err(Error::failed(format!("`{}` has no certificate in PEM form", path.display())));
     }

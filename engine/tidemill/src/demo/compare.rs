@@ -80,7 +80,12 @@ pub(crate) struct Reader {
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 impl Reader {
-    pub(crate) async fn call(&self, method: reqwest::Method, path: &str, body: Option<String>) -> Result<String, Failure> {
+    pub(crate) async fn call(
+        &self,
+        method: reqwest::Method,
+        path: &str,
+        body: Option<String>,
+    ) -> Result<String, Failure> {
         let mut request = self.client.request(method, format!("{}{path}", self.url));
         if let Some(body) = body {
             request = request.header("content-type", "application/json").body(body);
@@ -154,7 +159,8 @@ async fn find_extra(
     let statement = transaction.prepare(&query).await?;
     let start = format!("/{}/_search?scroll=1m", expected.index);
     let body = serde_json::json!({ "size": PAGE_ROWS, "_source": false, "query": { "match_all": {} } });
-    let mut page: Page = serde_json::from_str(&reader.call(reqwest::Method::POST, &start, Some(body.to_string())).await?)?;
+    let mut page: Page =
+        serde_json::from_str(&reader.call(reqwest::Method::POST, &start, Some(body.to_string())).await?)?;
     while !page.hits.hits.is_empty() {
         let ids: Vec<&str> = page.hits.hits.iter().map(|hit| hit._id.as_str()).collect();
         // An id that is no number belongs to no row of the shop.

@@ -55,7 +55,8 @@ impl Decimal {
         let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
         let digits = format!("{whole}{fraction}");
         let significant = digits.trim_end_matches('0');
-        let exponent = exponent.parse::<i64>().ok()? - fraction.len() as i64 + (digits.len() - significant.len()) as i64;
+        let exponent =
+            exponent.parse::<i64>().ok()? - fraction.len() as i64 + (digits.len() - significant.len()) as i64;
         let significant = significant.trim_start_matches('0');
         if significant.is_empty() {
             return Some(Decimal { negative: false, digits: String::new(), exponent: 0 });

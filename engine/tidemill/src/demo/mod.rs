@@ -24,9 +24,10 @@ use tokio::sync::watch;
 use tokio_postgres::NoTls;
 
 use self::compare::{Comparison, Reader};
-use self::process::{Child, Cpu};
+use self::process::Child;
 use self::report::{Report, Screen};
 use self::workload::Done;
+use crate::cpu;
 use crate::error::{Error, Result};
 use crate::private_postgres::{Options as PostgresOptions, PrivatePostgres};
 use crate::secret::Secret;
@@ -128,16 +129,14 @@ async fn connect(postgres: &PrivatePostgres) -> Result<tokio_postgres::Client> {
 /// Backfill, live changes, drain, comparison.
 async fn play(options: &Options, stage: &Stage, screen: &Screen) -> Result<Report> {
     let mut report = Report::new(options.rows);
-    let start = Instant::now();
-    let before = Cpu::of(stage.engine.id());
     let status = watch_backfill(stage, screen).await?;
-    report.backfill(start.elapsed(), Cpu::of(stage.engine.id()).since(before), &status);
+    report.backfill(&status);
 
-    let before = Cpu::of(stage.engine.id());
+    let before = cpu::of(stage.engine.id());
     let start = Instant::now();
     let done = live(options, stage, screen).await?;
     let status = drain(stage, screen).await?;
-    report.live(done, start.elapsed(), Cpu::of(stage.engine.id()).since(before), &status);
+    report.live(done, start.elapsed(), cpu::of(stage.engine.id()).saturating_sub(before), &status);
 
     let reader = Reader { client: http_client(options)?, url: stage.sink_url.clone() };
     if options.break_one {
@@ -172,7 +171,10 @@ async fn watch_backfill(stage: &Stage, screen: &Screen) -> Result<Value> {
 /// Changes rows for the time that was asked for, and shows how the engine keeps up.
 async fn live(options: &Options, stage: &Stage, screen: &Screen) -> Result<Done> {
     let length = Duration::from_secs(options.seconds);
-    screen.step(&format!("{} s of live changes: inserts, updates, deletes, new keys, rows that leave and enter the filter", options.seconds));
+    screen.step(&format!(
+        "{} s of live changes: inserts, updates, deletes, new keys, rows that leave and enter the filter",
+        options.seconds
+    ));
     let mut sessions = tokio::task::JoinSet::new();
     let mut counts = Vec::new();
     for session in 0..SESSIONS {
@@ -212,7 +214,8 @@ async fn drain(stage: &Stage, screen: &Screen) -> Result<Value> {
         .query_one("SELECT pg_current_wal_flush_lsn()::text", &[])
         .await
         .map_err(|error| Error::failed("Postgres does not tell where its WAL ends").with_cause(error))?;
-    let end: tidemill_change::Lsn = row.get::<_, String>(0).parse().map_err(|error| Error::failed("no LSN").with_cause(error))?;
+    let end: tidemill_change::Lsn =
+        row.get::<_, String>(0).parse().map_err(|error| Error::failed("no LSN").with_cause(error))?;
     let start = Instant::now();
     loop {
         let status = stage.engine.status().await?;
@@ -243,7 +246,10 @@ fn http_client(options: &Options) -> Result<reqwest::Client> {
 async fn break_one(reader: &Reader) -> Result<()> {
     let fail = |error| Error::failed("no document could be broken").with_cause(error);
     reader.call(reqwest::Method::POST, "/products/_refresh", None).await.map_err(fail)?;
-    let page = reader.call(reqwest::Method::POST, "/products/_search", Some(r#"{"size":1}"#.to_owned())).await.map_err(fail)?;
+    let page = reader
+        .call(reqwest::Method::POST, "/products/_search", Some(r#"{"size":1}"#.to_owned()))
+        .await
+        .map_err(fail)?;
     let page: Value = serde_json::from_str(&page).map_err(|error| fail(error.into()))?;
     let id = page["hits"]["hits"][0]["_id"].as_str().unwrap_or_default();
     let broken = Some(r#"{"name":"broken"}"#.to_owned());

@@ -39,7 +39,9 @@ impl Child {
         let stdout = process.stdout.take().expect("piped above");
         let line = BufReader::new(stdout).lines().next_line().await;
         let url = line.ok().flatten().and_then(|line| {
-            line.split_whitespace().find(|word| word.starts_with("http://")).map(|url| url.trim_end_matches('/').to_owned())
+            line.split_whitespace()
+                .find(|word| word.starts_with("http://"))
+                .map(|url| url.trim_end_matches('/').to_owned())
         });
         let url = url.ok_or_else(|| failed("the index did not start", &log))?;
         let id = process.id().unwrap_or_default();
@@ -81,7 +83,9 @@ impl Child {
             return Err(failed("the engine ended", &self.log));
         }
         let state = self.state.clone();
-        let asked = tokio::task::spawn_blocking(move || control::send(&state, &control::Request::Status, STATUS_PATIENCE)).await;
+        let asked =
+            tokio::task::spawn_blocking(move || control::send(&state, &control::Request::Status, STATUS_PATIENCE))
+                .await;
         let answer = asked.map_err(|error| Error::failed("the engine could not be asked").with_cause(error))??;
         answer.ok_or_else(|| Error::transient("the engine does not answer yet"))
     }
@@ -102,7 +106,8 @@ impl Child {
 }
 
 fn this_binary() -> Result<Command> {
-    let path = std::env::current_exe().map_err(|error| Error::failed("this binary's path is not known").with_cause(error))?;
+    let path =
+        std::env::current_exe().map_err(|error| Error::failed("this binary's path is not known").with_cause(error))?;
     let mut command = Command::new(path);
     command.env_remove("STATE_DIRECTORY");
     Ok(command)
@@ -122,26 +127,4 @@ fn failed(what: &str, log: &Path) -> Error {
     let text = std::fs::read_to_string(log).unwrap_or_default();
     let lines: Vec<&str> = text.lines().collect();
     Error::failed(format!("{what}: {}", lines[lines.len().saturating_sub(LINES)..].join(" | ")))
-}
-
-/// A process's CPU time, user and system, from /proc.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Cpu(Duration);
-
-impl Cpu {
-    /// Zero where the system does not tell.
-    pub(super) fn of(id: u32) -> Cpu {
-        let ticks = || {
-            let stat = std::fs::read_to_string(format!("/proc/{id}/stat")).ok()?;
-            // The name before it may hold spaces and parentheses.
-            let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
-            Some(fields.get(11)?.parse::<u64>().ok()? + fields.get(12)?.parse::<u64>().ok()?)
-        };
-        let per_second = rustix::param::clock_ticks_per_second().max(1);
-        Cpu(Duration::from_millis(ticks().unwrap_or_default() * 1000 / per_second))
-    }
-
-    pub(super) fn since(self, before: Cpu) -> Duration {
-        self.0.saturating_sub(before.0)
-    }
 }

@@ -69,7 +69,10 @@ impl Report {
         Report { rows, ..Report::default() }
     }
 
-    pub(super) fn backfill(&mut self, elapsed: Duration, cpu: Duration, status: &Value) {
+    /// By the engine's own account, since it begins before anybody can ask.
+    pub(super) fn backfill(&mut self, status: &Value) {
+        let time = |key: &str| Duration::from_micros(status["backfill"][key].as_u64().unwrap_or_default());
+        let (elapsed, cpu) = (time("time_us"), time("cpu_us"));
         self.backfill = Phase::new(elapsed, cpu, sum(status, "rows"), sum(status, "documents"), sum(status, "bytes"));
     }
 
@@ -92,7 +95,11 @@ impl Report {
             let _ = writeln!(
                 text,
                 "{name:<9} {:>8} rows in {:>5.1} s: {:>7.0} rows/s, {:>5.1} MB/s, engine CPU {:.1} µs a row",
-                phase.rows, phase.seconds, phase.rows_per_second, phase.megabytes_per_second, phase.engine_cpu_us_per_row
+                phase.rows,
+                phase.seconds,
+                phase.rows_per_second,
+                phase.megabytes_per_second,
+                phase.engine_cpu_us_per_row
             );
         };
         phase("backfill", &self.backfill);
@@ -110,7 +117,8 @@ impl Report {
         );
         for found in &self.comparisons {
             let Comparison { index, equal, missing, extra, different, examples } = found;
-            let _ = writeln!(text, "{index:<9} {equal:>8} equal, {missing} missing, {extra} extra, {different} different");
+            let _ =
+                writeln!(text, "{index:<9} {equal:>8} equal, {missing} missing, {extra} extra, {different} different");
             for example in examples {
                 let _ = writeln!(text, "          {example}");
             }
@@ -153,7 +161,9 @@ impl Screen {
 
     pub(super) fn backfill(&self) -> Backfill<'_> {
         let bar = if self.terminal { ProgressBar::new(0) } else { ProgressBar::hidden() };
-        let style = ProgressStyle::with_template("          backfill {wide_bar} {human_pos}/{human_len} rows, {per_sec}, {eta} left");
+        let style = ProgressStyle::with_template(
+            "          backfill {wide_bar} {human_pos}/{human_len} rows, {per_sec}, {eta} left",
+        );
         bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
         Backfill { screen: self, bar, said: Instant::now() }
     }

@@ -122,7 +122,8 @@ async fn step(
             done.updated += transaction.execute(pay, &[&id]).await?;
         }
         _ => {
-            let price_change = "UPDATE products SET price = $2::bigint / 100.0, updated_at = clock_timestamp() WHERE id = $1";
+            let price_change =
+                "UPDATE products SET price = $2::bigint / 100.0, updated_at = clock_timestamp() WHERE id = $1";
             done.updated += transaction.execute(price_change, &[&id, &price]).await?;
         }
     }

@@ -1,8 +1,11 @@
 //! Reads rows that were there before the stream began.
 //!
-//! Rows get the version of the LSN from which their stream reads on. Every change after that LSN is still to come and wins
-//! over them, so it does not matter in which later snapshot they are read: a backfill that was cut off is made again,
-//! and one that is asked for later is made the same way.
+//! Rows get a version just below the LSN from which their stream reads on. Every change from that LSN on is still to come and
+//! wins over them, so it does not matter in which later snapshot they are read: a backfill that was cut off is made
+//! again, and one that is asked for later is made the same way.
+//!
+//! Just below: no commit record begins within the 8 bytes before the end of another record, so the versions of that place
+//! are never a change's. Its buckets tell one backfill from the next, for a database that stands still between two.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -38,6 +41,13 @@ pub(super) struct Reading<'a> {
     pub(super) state: &'a Arc<State>,
     pub(super) generation: u32,
     pub(super) connector: &'a Connector,
+    /// Which of the buckets just below an LSN the rows take.
+    pub(super) bucket: u16,
+}
+
+/// The place in the WAL whose versions are for rows that are read as of `point`.
+fn just_below(point: Lsn) -> Lsn {
+    Lsn(point.0.saturating_sub(8))
 }
 
 /// While a backfill settles, a sink that is away is looked for so often.
@@ -96,9 +106,11 @@ impl Reading<'_> {
         let point = stream.from;
         tracing::info!(stream = stream.name, table = %table.relation, rows = table.rows, "backfill begins");
         self.begin(todo, point)?;
-        let observed = self.shared.board.observed(todo.stream).ok_or_else(|| Error::failed("a stream without its figures"))?;
+        let observed =
+            self.shared.board.observed(todo.stream).ok_or_else(|| Error::failed("a stream without its figures"))?;
         observed.backfill_estimate.fetch_add(table.rows.unwrap_or_default(), Ordering::Relaxed);
-        let mut decoder = CopyDecoder::new(Arc::clone(&table.relation), Commit { lsn: point, xid: 0, time_us: 0 });
+        let commit = Commit { lsn: just_below(point), xid: 0, time_us: 0 };
+        let mut decoder = CopyDecoder::new(Arc::clone(&table.relation), commit);
         source.copy(Selection { table: &table, columns: None, condition: None }).await?;
         loop {
             let frames = tokio::select! {
@@ -140,10 +152,15 @@ impl Reading<'_> {
     ) -> Result<Option<TableEnd>> {
         let batches = match decoder.pending_rows() {
             0 => Vec::new(),
-            _ => vec![Arc::new(decoder.take())],
+            _ => {
+                let mut batch = decoder.take();
+                batch.changes.iter_mut().for_each(|change| change.bucket = self.bucket);
+                vec![Arc::new(batch)]
+            }
         };
         let table = self.plan.streams[todo.stream].tables[todo.table].relation.id;
-        let ticket = Ticket::Backfill { table, at: self.shared.streams[todo.stream].from, last };
+        let at = just_below(self.shared.streams[todo.stream].from);
+        let ticket = Ticket::Backfill { table, at, bucket: self.bucket, last };
         let job = Job { generation: self.generation, ticket, batches, truncate: None };
         let others_wait = self.others_wait_for(todo.stream);
         let stream = &mut self.shared.streams[todo.stream];

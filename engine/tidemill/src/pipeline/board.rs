@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde::Serialize;
 use serde_json::json;
@@ -13,6 +13,7 @@ use super::observe::{Observed, StreamStatus};
 use super::stream::{Report, Standing, StreamHandle, Wish};
 use crate::config::Config;
 use crate::control::{Call, Request};
+use crate::cpu;
 use crate::error::{Error, Result};
 use crate::http::Readiness;
 use crate::state::{BackfillState, State, TableBackfill};
@@ -38,7 +39,16 @@ pub struct Status {
     pub confirmed_lsn: String,
     pub wal_end_lsn: String,
     pub lag_bytes: u64,
+    pub backfill: BackfillCost,
     pub streams: Vec<StreamStatus>,
+}
+
+/// What reading rows that were there before has cost so far.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub struct BackfillCost {
+    pub time_us: u64,
+    /// Of the whole process, user and system.
+    pub cpu_us: u64,
 }
 
 #[derive(Debug)]
@@ -55,6 +65,9 @@ pub(crate) struct Board {
     config_path: String,
     streams: Mutex<Vec<Stream>>,
     phase: Mutex<(Phase, Option<String>)>,
+    backfill: Mutex<BackfillCost>,
+    /// When the present backfill began, and the CPU time by then.
+    backfill_began: Mutex<Option<(Instant, Duration)>>,
     confirmed: AtomicU64,
     wal_end: AtomicU64,
     /// Somebody asked for a backfill: the source begins again with it.
@@ -73,6 +86,8 @@ impl Board {
             config_path: config.path.display().to_string(),
             streams: Mutex::default(),
             phase: Mutex::new((Phase::Starting, None)),
+            backfill: Mutex::default(),
+            backfill_began: Mutex::default(),
             confirmed: AtomicU64::new(0),
             wal_end: AtomicU64::new(0),
             again: AtomicBool::new(false),
@@ -94,10 +109,23 @@ impl Board {
     }
 
     pub(crate) fn phase(&self, phase: Phase) {
+        self.account();
+        if phase == Phase::Backfilling {
+            *lock(&self.backfill_began) = Some((Instant::now(), cpu::of(std::process::id())));
+        }
         *lock(&self.phase) = (phase, None);
     }
 
+    /// Adds what a backfill that ends now has cost.
+    fn account(&self) {
+        let Some((start, cpu_before)) = lock(&self.backfill_began).take() else { return };
+        let mut cost = lock(&self.backfill);
+        cost.time_us += start.elapsed().as_micros() as u64;
+        cost.cpu_us += cpu::of(std::process::id()).saturating_sub(cpu_before).as_micros() as u64;
+    }
+
     pub(crate) fn waits(&self, error: &Error) {
+        self.account();
         *lock(&self.phase) = (Phase::Waiting, Some(error.to_string()));
     }
 
@@ -137,6 +165,7 @@ impl Board {
             confirmed_lsn: confirmed.to_string(),
             wal_end_lsn: wal_end.to_string(),
             lag_bytes: wal_end.0.saturating_sub(confirmed.0),
+            backfill: *lock(&self.backfill),
             streams: streams.collect(),
         }
     }
@@ -161,7 +190,9 @@ impl Board {
     fn observed_lag(&self, name: &str) -> Duration {
         let streams = lock(&self.streams);
         let stream = streams.iter().find(|stream| stream.name == name);
-        stream.map_or(Duration::ZERO, |stream| Duration::from_secs_f64(stream.observed.metrics.lag_seconds.get().max(0.0)))
+        stream.map_or(Duration::ZERO, |stream| {
+            Duration::from_secs_f64(stream.observed.metrics.lag_seconds.get().max(0.0))
+        })
     }
 
     /// Answers commands until the engine ends.

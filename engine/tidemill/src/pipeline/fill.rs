@@ -90,8 +90,10 @@ struct Missing {
 impl Missing {
     fn of(batch: &ChangeBatch, table: &TableInfo) -> Result<Missing> {
         let relation = &batch.relation;
-        let columns: Vec<usize> = (0..batch.unchanged.len()).filter(|&column| batch.unchanged[column].is_some()).collect();
-        let is_missing = |row: usize| columns.iter().any(|&c| batch.unchanged[c].as_ref().is_some_and(|cells| cells.value(row)));
+        let columns: Vec<usize> =
+            (0..batch.unchanged.len()).filter(|&column| batch.unchanged[column].is_some()).collect();
+        let is_missing =
+            |row: usize| columns.iter().any(|&c| batch.unchanged[c].as_ref().is_some_and(|cells| cells.value(row)));
         let rows: Vec<u32> = (0..batch.rows.num_rows()).filter(|&row| is_missing(row)).map(|row| row as u32).collect();
         let in_catalog = |column: usize| -> Result<usize> {
             let name = &relation.columns[column].name;
@@ -109,7 +111,9 @@ impl Missing {
         };
         let keys = rows
             .iter()
-            .map(|&row| key_columns.iter().map(|&column| key_text(relation, batch.rows.column(column), column, row)).collect())
+            .map(|&row| {
+                key_columns.iter().map(|&column| key_text(relation, batch.rows.column(column), column, row)).collect()
+            })
             .collect::<Result<_>>()?;
         let mut xids: Vec<u32> = batch.commits.iter().map(|commit| commit.xid).collect();
         xids.sort_unstable();
@@ -166,7 +170,11 @@ impl Missing {
                 if column > 0 {
                     text.put_u8(b'\t');
                 }
-                let value = self.columns.iter().position(|&missing| missing == column).and_then(|at| found.values.0[at].as_ref());
+                let value = self
+                    .columns
+                    .iter()
+                    .position(|&missing| missing == column)
+                    .and_then(|at| found.values.0[at].as_ref());
                 match value {
                     Some(value) => escape(value, &mut text),
                     None => text.put_slice(b"\\N"),

@@ -8,7 +8,8 @@ use tidemill_encode::{Action, ActionKind, Encoded, Rejected};
 use tidemill_settle::SinkError;
 
 use crate::config::{DeadLetters, DeadLettersThen, Rejects};
-use crate::state::{BackfillState, LetterKind, NewDeadLetter, State};
+use crate::metrics::StreamMetrics;
+use crate::state::{BackfillState, LetterFilter, LetterKind, LetterState, NewDeadLetter, State};
 
 /// A stream's dead letters.
 pub(crate) struct Letters {
@@ -17,6 +18,9 @@ pub(crate) struct Letters {
     pub(crate) limits: DeadLetters,
     pub(crate) rejects: Rejects,
     pub(crate) window: Window,
+    pub(crate) metrics: Arc<StreamMetrics>,
+    /// The documents with a letter that waits, as index and id.
+    waiting: HashSet<(String, String)>,
 }
 
 /// Rows and rejects since the ratio was last looked at.
@@ -27,8 +31,57 @@ pub(crate) struct Window {
 }
 
 impl Letters {
-    pub(crate) fn new(state: Arc<State>, stream: &str, limits: DeadLetters, rejects: Rejects) -> Letters {
-        Letters { state, stream: stream.to_owned(), limits, rejects, window: Window::default() }
+    /// Begins with the letters that wait from before.
+    pub(crate) fn new(
+        state: Arc<State>,
+        stream: &str,
+        limits: DeadLetters,
+        rejects: Rejects,
+        metrics: Arc<StreamMetrics>,
+    ) -> crate::error::Result<Letters> {
+        let filter = LetterFilter {
+            stream: Some(stream.to_owned()),
+            state: Some(LetterState::Open),
+            limit: Some(i64::MAX as u64),
+            ..LetterFilter::default()
+        };
+        let waiting: HashSet<_> =
+            state.dead_letters(&filter)?.into_iter().map(|letter| (letter.index, letter.key)).collect();
+        metrics.dead_letters_open.set(state.dead_letter_totals(stream)?.rows as i64);
+        let window = Window::default();
+        Ok(Letters { state, stream: stream.to_owned(), limits, rejects, window, metrics, waiting })
+    }
+
+    /// Later actions were taken: letters of the same documents have nothing more to say.
+    pub(crate) async fn superseded_by(&mut self, encoded: &Encoded) -> Result<(), String> {
+        if self.waiting.is_empty() {
+            return Ok(());
+        }
+        let mut taken = Vec::new();
+        for action in &encoded.actions {
+            let lines = String::from_utf8_lossy(&encoded.body[action.start..action.end]);
+            let place = place_of(lines.split('\n').next().unwrap_or_default());
+            if self.waiting.contains(&place) {
+                taken.push((place.0, place.1, action.version));
+            }
+        }
+        if taken.is_empty() {
+            return Ok(());
+        }
+        let (state, stream) = (Arc::clone(&self.state), self.stream.clone());
+        let marked = tokio::task::spawn_blocking(move || {
+            let later = taken.iter().map(|(index, key, version)| (index.as_str(), key.as_str(), *version));
+            state.supersede_dead_letters(&stream, later)?;
+            state.dead_letter_totals(&stream)
+        });
+        match marked.await {
+            Ok(Ok(totals)) => {
+                self.metrics.dead_letters_open.set(totals.rows as i64);
+                Ok(())
+            }
+            Ok(Err(error)) => Err(format!("a dead letter could not be marked: {error}")),
+            Err(error) => Err(format!("a dead letter could not be marked: {error}")),
+        }
     }
 
     /// The stream's tables whose rows were all read, and have settled.
@@ -40,7 +93,7 @@ impl Letters {
     }
 
     /// Keeps the rows that stages or the encoder refused.
-    pub(crate) async fn rejected(&self, encoded: &Encoded, batches: &[Arc<ChangeBatch>]) -> Result<(), String> {
+    pub(crate) async fn rejected(&mut self, encoded: &Encoded, batches: &[Arc<ChangeBatch>]) -> Result<(), String> {
         let letters = encoded.rejected.iter().map(|rejected| self.of_reject(rejected, batches)).collect();
         self.store(letters).await
     }
@@ -120,16 +173,26 @@ impl Letters {
     }
 
     /// Writes letters; they are on disk when this returns.
-    pub(crate) async fn store(&self, letters: Vec<NewDeadLetter>) -> Result<(), String> {
+    pub(crate) async fn store(&mut self, letters: Vec<NewDeadLetter>) -> Result<(), String> {
         if letters.is_empty() {
             return Ok(());
         }
-        let state = Arc::clone(&self.state);
+        let (state, stream) = (Arc::clone(&self.state), self.stream.clone());
         let count = letters.len();
-        let written = tokio::task::spawn_blocking(move || state.add_dead_letters(&letters)).await;
-        match written {
-            Ok(Ok(())) => {
-                tracing::warn!(stream = self.stream, count, "dead letters were written: see `tidemill dead-letters list`");
+        self.waiting.extend(letters.iter().map(|letter| (letter.index.clone(), letter.key.clone())));
+        let written = tokio::task::spawn_blocking(move || {
+            state.add_dead_letters(&letters)?;
+            state.dead_letter_totals(&stream)
+        });
+        match written.await {
+            Ok(Ok(totals)) => {
+                self.metrics.dead_letters.inc_by(count as u64);
+                self.metrics.dead_letters_open.set(totals.rows as i64);
+                tracing::warn!(
+                    stream = self.stream,
+                    count,
+                    "dead letters were written: see `tidemill dead-letters list`"
+                );
                 Ok(())
             }
             Ok(Err(error)) => Err(format!("a dead letter could not be written: {error}")),

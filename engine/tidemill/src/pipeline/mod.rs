@@ -22,25 +22,25 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use tidemill_change::{Lsn, TableId};
+use tidemill_change::{BUCKET_LAST, Lsn, TableId};
 use tidemill_decode::Decoder;
 use tidemill_encode::Encoder;
 use tidemill_settle::{Backoff, Limits};
 use tokio::sync::{Notify, mpsc, watch};
 
+use self::board::Board;
 pub(crate) use self::board::ask_for_backfill;
 pub use self::board::{Phase, Status};
-pub use self::observe::StreamStatus;
-pub(crate) use self::retry::retry_letters;
-pub use self::start::Changed;
-pub(crate) use self::start::{connector, gone, look_at_plan, say_blockers};
-use self::board::Board;
 use self::clock::Clock;
 use self::fill::Filler;
 use self::letters::Letters;
 use self::observe::Observed;
-use self::source::{Caps, End, Reader, Shared};
+pub use self::observe::StreamStatus;
+pub(crate) use self::retry::retry_letters;
+use self::source::{Bounds, Caps, End, Reader, Shared};
+pub use self::start::Changed;
 use self::start::Started;
+pub(crate) use self::start::{connector, gone, look_at_plan, say_blockers};
 use self::stream::{Documents, Parts, StreamHandle, StreamTask};
 use self::worker::Worker;
 use crate::config::Config;
@@ -50,7 +50,7 @@ use crate::error::{Error, Result};
 use crate::http;
 use crate::metrics::Metrics;
 use crate::plan::{Findings, IndexPlan, Plan, Plugins, StreamPlan};
-use crate::source::wire::Connection;
+use crate::source::slot::{self, SlotName};
 use crate::source::{Connector, Session};
 use crate::state::{BackfillState, State};
 
@@ -74,8 +74,27 @@ pub struct Options {
     pub changed: Changed,
 }
 
+/// A stop takes no longer than this, whatever is waited for at that moment; what had not settled is sent again at the
+/// next start.
+const STOP_PATIENCE: Duration = Duration::from_secs(30);
+
 /// Runs until `stop` says so, or until it has caught up where that is asked for.
-pub async fn run(config: Config, options: Options, mut stop: watch::Receiver<bool>) -> Result<()> {
+pub async fn run(config: Config, options: Options, stop: watch::Receiver<bool>) -> Result<()> {
+    let mut told = stop.clone();
+    let out_of_patience = async {
+        let _told = told.wait_for(|stop| *stop).await;
+        tokio::time::sleep(STOP_PATIENCE).await;
+    };
+    tokio::select! {
+        result = run_until_told(config, options, stop) => result,
+        () = out_of_patience => {
+            tracing::warn!("something was still waited for; what had not settled is sent again at the next start");
+            Ok(())
+        }
+    }
+}
+
+async fn run_until_told(config: Config, options: Options, mut stop: watch::Receiver<bool>) -> Result<()> {
     let state = Arc::new(State::open(&config.state)?);
     let metrics = Arc::new(Metrics::default());
     let board = Arc::new(Board::new(&config, Arc::clone(&state)));
@@ -85,6 +104,7 @@ pub async fn run(config: Config, options: Options, mut stop: watch::Receiver<boo
     };
     let connector = start::connector(&config)?;
     let Some((mut session, plan)) = resolve(&config, &connector, &options, &mut stop).await? else { return Ok(()) };
+    let sinks = sinks(&config)?;
     let mut told = stop.clone();
     // Given up at any point, a start is taken up again by the next.
     let started = tokio::select! {
@@ -97,7 +117,15 @@ pub async fn run(config: Config, options: Options, mut stop: watch::Receiver<boo
         true => Some(start::wal_end(&session).await?),
         false => None,
     };
-    let engine = Engine::build(&config, &plan, &state, &metrics, &board, started, until)?;
+    let engine = Engine::build(
+        &plan,
+        &sinks,
+        &state,
+        &metrics,
+        &board,
+        started,
+        Bounds { until, wal_keep_bytes: config.source.wal_keep_bytes },
+    )?;
     let answering = tokio::spawn(Arc::clone(&board).answer(calls));
     let result = engine.run(&config, &plan, connector, session, &mut stop).await;
     answering.abort();
@@ -107,6 +135,16 @@ pub async fn run(config: Config, options: Options, mut stop: watch::Receiver<boo
         paused if paused.is_empty() || !options.until_caught_up => Ok(()),
         paused => Err(Error::failed(format!("not all is delivered: {}", paused.join("; ")))),
     }
+}
+
+/// All sinks of the configuration, by name.
+fn sinks(config: &Config) -> Result<HashMap<&str, Sink>> {
+    let mut sinks = HashMap::new();
+    for (name, sink) in &config.sinks {
+        let sink = Sink::new(deliver::options(sink)?).map_err(|error| Error::failed(error.to_string()))?;
+        sinks.insert(name.as_str(), sink);
+    }
+    Ok(sinks)
 }
 
 /// How often `/readyz` looks.
@@ -195,29 +233,20 @@ struct Engine {
 
 impl Engine {
     fn build(
-        config: &Config,
         plan: &Plan,
+        sinks: &HashMap<&str, Sink>,
         state: &Arc<State>,
         metrics: &Arc<Metrics>,
         board: &Arc<Board>,
         started: Started,
-        until: Option<Lsn>,
+        bounds: Bounds,
     ) -> Result<Engine> {
         let clock = Clock::start();
         let moved = Arc::new(Notify::new());
         let wal_end = Arc::new(AtomicU64::new(plan.server.wal_end.0));
-        let mut sinks: HashMap<&str, Sink> = HashMap::new();
         let mut tasks = tokio::task::JoinSet::new();
         let mut streams = Vec::with_capacity(plan.streams.len());
         for (place, stream) in plan.streams.iter().enumerate() {
-            let sink = match sinks.get(stream.sink.as_str()) {
-                Some(sink) => sink.clone(),
-                None => {
-                    let sink = Sink::new(deliver::options(&config.sinks[&stream.sink])?)
-                        .map_err(|error| Error::failed(error.to_string()))?;
-                    sinks.entry(&stream.sink).or_insert(sink).clone()
-                }
-            };
             let observed = Arc::new(Observed::new(metrics.stream(&stream.name)));
             let limits = Limits {
                 documents_max: stream.config.batch.documents_max,
@@ -226,10 +255,11 @@ impl Engine {
                 ..Limits::default()
             };
             let config = &stream.config;
-            let letters = Letters::new(Arc::clone(state), &stream.name, config.dead_letters, config.rejects);
+            let metrics = metrics.stream(&stream.name);
+            let letters = Letters::new(Arc::clone(state), &stream.name, config.dead_letters, config.rejects, metrics)?;
             let parts = Parts {
                 name: stream.name.clone(),
-                sink,
+                sink: sinks[stream.sink.as_str()].clone(),
                 settled: started.settled[place],
                 epoch: started.epoch,
                 limits,
@@ -253,7 +283,16 @@ impl Engine {
             bytes: plan.streams.iter().map(|stream| stream.config.batch.bytes_max as usize).max().unwrap_or(8 << 20),
         };
         board.wake_by(&moved);
-        let shared = Shared { streams, moved, clock, caps, until, wal_end: Arc::clone(&wal_end), board: Arc::clone(board) };
+        let shared = Shared {
+            streams,
+            moved,
+            clock,
+            caps,
+            bounds,
+            wal_end: Arc::clone(&wal_end),
+            board: Arc::clone(board),
+            metrics: Arc::clone(metrics),
+        };
         let (state, metrics, board) = (Arc::clone(state), Arc::clone(metrics), Arc::clone(board));
         Ok(Engine { shared, state, metrics, board, started, wal_end, tasks, generation: 0, session: None })
     }
@@ -347,13 +386,13 @@ impl Engine {
         config: &Config,
         connector: &Connector,
         stop: &mut watch::Receiver<bool>,
-    ) -> Result<(Connection, Lsn)> {
-        let slot = config.source.slot.as_str();
-        let mut wire = start::replication(connector, &mut self.session, &slot.parse()?, stop).await?;
-        let system = wire.identify_system().await?;
+    ) -> Result<(slot::Stream, Lsn)> {
+        let name: SlotName = config.source.slot.as_str().parse()?;
+        let mut connection = start::replication(connector, &mut self.session, &name, stop).await?;
+        let system = connection.identify_system().await?;
         self.wal_end.fetch_max(system.flushed.0, Ordering::Relaxed);
         let from = self.shared.settled();
-        wire.start_replication(slot, &config.source.publication, from).await?;
+        let wire = slot::Stream::on(connector, connection, &name, &config.source.publication, from).await?;
         Ok((wire, from))
     }
 
@@ -380,6 +419,7 @@ impl Engine {
             plan,
             state: &self.state,
             generation: self.generation,
+            bucket: (self.state.count_backfill()? % u32::from(BUCKET_LAST)) as u16,
             connector,
         };
         reading.run(todo, created, stop).await
@@ -396,7 +436,8 @@ impl Engine {
 
     /// Keeps what each stream has settled, so that none gets it again after a start.
     fn remember(&self) -> Result<()> {
-        let settled: Vec<_> = self.shared.streams.iter().map(|stream| (stream.name.clone(), stream.settled())).collect();
+        let settled: Vec<_> =
+            self.shared.streams.iter().map(|stream| (stream.name.clone(), stream.settled())).collect();
         self.state.advance_settled(settled.iter().map(|(name, lsn)| (name.as_str(), *lsn)))?;
         self.state.advance_received(Lsn(self.wal_end.load(Ordering::Relaxed)))
     }
@@ -424,7 +465,8 @@ fn spawn(
     let (made, made_out) = mpsc::channel(JOBS_MAX);
     let (wishes, wishes_out) = mpsc::channel(JOBS_MAX);
     let encoder = Encoder::new(stream.encoding(started.epoch));
-    let worker = Worker { chain: stream.chain(), encoder, stream: stream.name.clone(), observed: Arc::clone(&parts.observed) };
+    let worker =
+        Worker { chain: stream.chain(), encoder, stream: stream.name.clone(), observed: Arc::clone(&parts.observed) };
     std::thread::Builder::new()
         .name(format!("stream {}", stream.name))
         .spawn(move || worker.run(jobs_out, made))

@@ -83,6 +83,12 @@ impl Observed {
         *totals = status.totals;
     }
 
+    /// WAL that has not settled, and the age of the oldest commit among it.
+    pub(crate) fn lag(&self, bytes: u64, oldest_us: u64) {
+        self.metrics.lag_bytes.set(bytes as i64);
+        self.metrics.lag_seconds.set(oldest_us as f64 / 1e6);
+    }
+
     pub(crate) fn status(&self, name: &str, standing: &Standing, settled: Lsn, wal_end: Lsn) -> StreamStatus {
         let snapshot = self.metrics.snapshot();
         let reason = match standing {

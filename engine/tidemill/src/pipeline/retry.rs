@@ -33,12 +33,20 @@ pub(crate) struct Retried {
 
 impl fmt::Display for Retried {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} delivered, {} superseded by newer documents, {} refused again", self.delivered, self.superseded, self.refused)?;
+        write!(
+            f,
+            "{} delivered, {} superseded by newer documents, {} refused again",
+            self.delivered, self.superseded, self.refused
+        )?;
         if let Some(error) = &self.error {
             write!(f, ": {error}")?;
         }
         if self.rows > 0 {
-            write!(f, "; {} are rows that a plugin refused: mend it, then `tidemill backfill` reads them again", self.rows)?;
+            write!(
+                f,
+                "; {} are rows that a plugin refused: mend it, then `tidemill backfill` reads them again",
+                self.rows
+            )?;
         }
         Ok(())
     }
@@ -57,7 +65,8 @@ pub(crate) async fn retry_letters(config: &Config, letters: Vec<DeadLetter>) -> 
     // Beside a running engine: letters are marked, and nothing else in the state is touched.
     let state = State::beside(&config.state)?;
     for (name, letters) in by_sink {
-        let sink = Sink::new(deliver::options(&config.sinks[&name])?).map_err(|error| Error::failed(error.to_string()))?;
+        let sink =
+            Sink::new(deliver::options(&config.sinks[&name])?).map_err(|error| Error::failed(error.to_string()))?;
         for letters in letters.chunks(LETTERS_MAX) {
             send(&sink, letters, &state, &mut retried).await?;
         }
@@ -76,7 +85,13 @@ async fn send(sink: &Sink, letters: &[DeadLetter], state: &State, retried: &mut 
     });
     let items = match tidemill_settle::read(&response, sent) {
         Answer::Items(items) => items,
-        _ => return Err(Error::failed(format!("sink `{}` did not take the letters: {}", sink.name(), answer.excerpt()))),
+        _ => {
+            return Err(Error::failed(format!(
+                "sink `{}` did not take the letters: {}",
+                sink.name(),
+                answer.excerpt()
+            )));
+        }
     };
     let (mut delivered, mut superseded) = (Vec::new(), Vec::new());
     let mut exceptions = items.exceptions.iter().peekable();

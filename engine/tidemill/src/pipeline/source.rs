@@ -21,11 +21,15 @@ use super::fill::Filler;
 use super::stream::StreamHandle;
 use super::worker::{Job, Ticket};
 use crate::error::Error;
-use crate::source::wire::{Connection, Frames, Payload, Status};
+use crate::metrics::Metrics;
+use crate::source::slot;
+use crate::source::wire::{Frames, Payload, Status};
 
 /// A stream that has had no room for this long, while another had, is let go: it is taken up again from what it has
 /// settled once it has room.
 pub(super) const DETACH_AFTER: Duration = Duration::from_secs(10);
+/// How often it is said that too much WAL is held.
+const WAL_TOLD_INTERVAL: Duration = Duration::from_secs(60);
 /// The server has this long to take our last word.
 const FINISH_PATIENCE: Duration = Duration::from_secs(5);
 
@@ -50,6 +54,15 @@ pub(super) struct Caps {
     pub(super) bytes: usize,
 }
 
+/// What the source watches its progress against.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Bounds {
+    /// Stop at the first moment at which everything up to here has settled.
+    pub(super) until: Option<Lsn>,
+    /// Above this much WAL held, it is said loudly.
+    pub(super) wal_keep_bytes: Option<u64>,
+}
+
 /// What the engine shares with the source's task.
 #[derive(Debug)]
 pub(super) struct Shared {
@@ -58,17 +71,17 @@ pub(super) struct Shared {
     pub(super) moved: Arc<Notify>,
     pub(super) clock: Clock,
     pub(super) caps: Caps,
-    /// Stop at the first moment at which everything up to here has settled.
-    pub(super) until: Option<Lsn>,
+    pub(super) bounds: Bounds,
     /// How far the source's WAL is known to reach.
     pub(super) wal_end: Arc<AtomicU64>,
     pub(super) board: Arc<Board>,
+    pub(super) metrics: Arc<Metrics>,
 }
 
 /// One replication connection's life.
 pub(super) struct Reader<'a> {
     pub(super) shared: &'a mut Shared,
-    pub(super) wire: Connection,
+    pub(super) wire: slot::Stream,
     pub(super) decoder: Decoder,
     pub(super) progress: Progress,
     pub(super) filler: Filler,
@@ -80,12 +93,14 @@ pub(super) struct Reader<'a> {
     /// A transaction has begun and not ended.
     is_inside: bool,
     blocked_since: HashMap<usize, tokio::time::Instant>,
+    /// When it was last said that too much WAL is held.
+    told_wal_at: Option<tokio::time::Instant>,
 }
 
 impl<'a> Reader<'a> {
     pub(super) fn new(
         shared: &'a mut Shared,
-        wire: Connection,
+        wire: slot::Stream,
         decoder: Decoder,
         filler: Filler,
         generation: u32,
@@ -103,6 +118,7 @@ impl<'a> Reader<'a> {
             handed: start,
             is_inside: false,
             blocked_since: HashMap::new(),
+            told_wal_at: None,
         }
     }
 
@@ -160,6 +176,7 @@ impl<'a> Reader<'a> {
             match Payload::parse(&frames.chunk, frame)? {
                 Payload::Wal { end, body, .. } => {
                     self.progress.received(end);
+                    self.shared.metrics.source.bytes.inc_by(body.len() as u64);
                     *wal_end = (*wal_end).max(end);
                     match self.decoder.message(&frames.chunk, body)? {
                         Message::Relation(relation) => self.shared.relation(&mut self.decoder, &relation),
@@ -239,12 +256,19 @@ impl<'a> Reader<'a> {
     async fn confirm(&mut self) -> Result<Option<End>, Error> {
         let confirmed = self.shared.settled();
         self.progress.confirmed(confirmed);
-        self.shared.board.progress(confirmed, Lsn(self.shared.wal_end.load(Ordering::Relaxed)));
+        let wal_end = Lsn(self.shared.wal_end.load(Ordering::Relaxed));
+        self.shared.board.progress(confirmed, wal_end);
+        self.account(confirmed, wal_end);
         let now = self.shared.clock.now();
         if let Some(update) = self.progress.tick(now) {
             self.wire.send_status(status(&update)).await?;
         }
-        if self.shared.until.is_some_and(|until| settled_by(&self.shared.streams, |stream| !stream.is_paused()) >= until) {
+        if self
+            .shared
+            .bounds
+            .until
+            .is_some_and(|until| settled_by(&self.shared.streams, |stream| !stream.is_paused()) >= until)
+        {
             return Ok(Some(End::CaughtUp));
         }
         let wants = |stream: &StreamHandle| stream.wants_to_be_taken_up(self.generation);
@@ -252,6 +276,25 @@ impl<'a> Reader<'a> {
             return Ok(Some(End::Again));
         }
         Ok(None)
+    }
+
+    /// Shows how far the source is, and says when its slot holds more WAL than was allowed.
+    fn account(&mut self, confirmed: Lsn, wal_end: Lsn) {
+        let held_bytes = wal_end.0.saturating_sub(confirmed.0);
+        let metrics = &self.shared.metrics.source;
+        metrics.received_lsn.set(wal_end.0 as i64);
+        metrics.confirmed_lsn.set(confirmed.0 as i64);
+        metrics.wal_held_bytes.set(held_bytes as i64);
+        let keep_bytes = self.shared.bounds.wal_keep_bytes.unwrap_or(u64::MAX);
+        let told_lately = self.told_wal_at.is_some_and(|at| at.elapsed() < WAL_TOLD_INTERVAL);
+        if held_bytes > keep_bytes && !told_lately {
+            self.told_wal_at = Some(tokio::time::Instant::now());
+            tracing::error!(
+                held_bytes,
+                keep_bytes,
+                "the slot holds more WAL than `source.wal.keep`: see `tidemill status`"
+            );
+        }
     }
 
     /// One stream's trouble is its own: see [`DETACH_AFTER`]. One that is paused is not waited for.
@@ -373,7 +416,6 @@ impl Shared {
         }
     }
 }
-
 
 impl StreamHandle {
     /// What of a cut is this stream's. Every cut moves a stream's span on, even one with nothing for it.

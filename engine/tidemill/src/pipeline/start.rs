@@ -48,7 +48,12 @@ pub(super) struct Started {
 }
 
 pub(crate) fn connector(config: &Config) -> Result<Connector> {
-    let url = config.source.url.expose().parse().map_err(|error: crate::source::Error| Error::usage(format!("source.url: {error}")))?;
+    let url = config
+        .source
+        .url
+        .expose()
+        .parse()
+        .map_err(|error: crate::source::Error| Error::usage(format!("source.url: {error}")))?;
     let connector = Connector::new(url)?;
     Ok(match &config.source.password {
         Some(password) => connector.with_password(crate::source::Secret::new(password.expose())),
@@ -57,7 +62,7 @@ pub(crate) fn connector(config: &Config) -> Result<Connector> {
 }
 
 pub(super) async fn wal_end(session: &Session) -> Result<Lsn> {
-    Ok(crate::source::catalog::ServerInfo::read(session).await?.wal_end)
+    Ok(crate::source::ServerInfo::read(session).await?.wal_end)
 }
 
 /// `None`: it was told to stop before it was through.
@@ -83,12 +88,19 @@ pub(super) async fn start(
     }
     let found = slot::inspect(session, &name).await?;
     match (&found, &known) {
-        (None, Some(known)) if known.consistent_point.is_some() || known.slot_made == Made::ByOthers => return Err(gone(&name)),
+        (None, Some(known)) if known.consistent_point.is_some() || known.slot_made == Made::ByOthers => {
+            return Err(gone(&name));
+        }
         (None, _) => plan.server.require_free_slot()?,
         (Some(found), _) => found.require_usable(&plan.server.database)?,
     }
     for stream in &plan.streams {
         look_at_plan(stream, state, changed)?;
+    }
+    match &found {
+        // Proves the privilege before anything is made.
+        None => slot::prove_replication(connector).await?,
+        Some(_) => until_free(session, &name, stop).await?,
     }
     let publication = ensure_publication(config, plan, session).await?;
     let source = state.bind_source(&NewSource {
@@ -227,17 +239,22 @@ pub(super) async fn replication(
     name: &SlotName,
     stop: &mut watch::Receiver<bool>,
 ) -> Result<Connection> {
-    let until = Instant::now() + SLOT_PATIENCE;
     // Put back only after it has served: one that failed is lost.
     let known = match session.take() {
         Some(known) if !known.is_closed() => known,
         _ => connector.sql().await?,
     };
-    let known = &*session.insert(known);
+    until_free(session.insert(known), name, stop).await?;
+    Ok(connector.replication().await?)
+}
+
+/// Waits until nobody else streams from the slot: an engine that died holds it until the server has noticed.
+async fn until_free(session: &Session, name: &SlotName, stop: &mut watch::Receiver<bool>) -> Result<()> {
+    let until = Instant::now() + SLOT_PATIENCE;
     loop {
-        let Some(found) = slot::inspect(known, name).await? else { return Err(gone(name)) };
+        let Some(found) = slot::inspect(session, name).await? else { return Err(gone(name)) };
         match found.require_free() {
-            Ok(()) => return Ok(connector.replication().await?),
+            Ok(()) => return Ok(()),
             Err(error) if Instant::now() >= until => return Err(error.into()),
             Err(_) => {}
         }

@@ -20,7 +20,8 @@ use futures_util::stream::FuturesUnordered;
 use tidemill_change::{BUCKET_LAST, Epoch, Lsn, TableId, Version};
 use tidemill_encode::{ActionKind as EncodedKind, Encoded};
 use tidemill_settle::{
-    ActionKind, Backoff, Command, Delivery, Failure, GroupId, Item, ItemRef, Ledger, Pause, RequestId, Response, Slice, SpanId,
+    ActionKind, Backoff, Command, Delivery, Failure, GroupId, Item, ItemRef, Ledger, Pause, PauseKind, RequestId,
+    Response, Slice, SpanId,
 };
 use tokio::sync::{Notify, mpsc, watch};
 
@@ -35,7 +36,7 @@ mod tests;
 
 /// How a stream stands, for the source, for `status` and for `/readyz`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Standing {
+pub(crate) enum Standing {
     /// Entered at start and by `resume`; left for any other.
     Running,
     /// The sink does not take documents at present; left by itself.
@@ -133,7 +134,10 @@ struct Group {
 enum PartOf {
     Span(SpanId),
     /// Of the reading that began in this generation: what is left of an earlier one counts for nothing.
-    Backfill { table: TableId, generation: u32 },
+    Backfill {
+        table: TableId,
+        generation: u32,
+    },
 }
 
 /// The documents of one table: those of an index whose ids begin so.
@@ -154,8 +158,8 @@ struct Patience {
 #[derive(Clone, Copy, Debug)]
 struct Reading {
     outstanding: u64,
-    /// The LSN whose version the rows have.
-    at: Lsn,
+    /// The version of the rows.
+    version: Option<Version>,
     /// No more rows follow.
     read: bool,
 }
@@ -409,8 +413,9 @@ impl StreamTask {
                 self.ledger.expect(span, parts).map_err(|error| error.to_string())?;
                 Ok(PartOf::Span(span))
             }
-            Ticket::Backfill { table, at, .. } => {
-                let reading = self.reading.entry(table).or_insert(Reading { outstanding: 0, at, read: false });
+            Ticket::Backfill { table, at, bucket, .. } => {
+                let version = Version::new(self.parts.epoch, at, bucket);
+                let reading = self.reading.entry(table).or_insert(Reading { outstanding: 0, version, read: false });
                 reading.outstanding += u64::from(parts);
                 Ok(PartOf::Backfill { table, generation: self.generation })
             }
@@ -487,18 +492,18 @@ impl StreamTask {
     /// Tells of tables that were read to their end and have settled, after what no row belongs to was removed.
     async fn finish_reading(&mut self) {
         let is_done = |(_, reading): &(&TableId, &Reading)| reading.read && reading.outstanding == 0;
-        while let Some((&table, &Reading { at, .. })) = self.reading.iter().find(is_done) {
-            if let Err(reason) = self.finish_table(table, at).await {
+        while let Some((&table, &Reading { version, .. })) = self.reading.iter().find(is_done) {
+            if let Err(reason) = self.finish_table(table, version).await {
                 self.reading.clear();
                 self.fail(reason);
             }
         }
     }
 
-    async fn finish_table(&mut self, table: TableId, at: Lsn) -> Result<(), String> {
+    async fn finish_table(&mut self, table: TableId, version: Option<Version>) -> Result<(), String> {
         let part_of = PartOf::Backfill { table, generation: self.generation };
         if self.parts.sweeps
-            && let Some(version) = Version::new(self.parts.epoch, at, 0)
+            && let Some(version) = version
             && let Some(documents) = self.parts.documents.get(&table).cloned()
             && self.sweepable.contains(&documents.index)
             && let Err(error) = self.delete_patiently(&documents, version, Which::Older, part_of).await
@@ -537,7 +542,7 @@ impl StreamTask {
                             self.settled(part_of, counts.total());
                         }
                     }
-                    Command::GroupDone(group) => self.done(group),
+                    Command::GroupDone(group) => self.done(group).await,
                     Command::Pause(pause) => self.paused(&pause),
                     Command::Resumed => tracing::info!(stream = self.parts.name, "the sink takes documents again"),
                 }
@@ -607,11 +612,7 @@ impl StreamTask {
     /// Keeps the last trouble's words for `status`.
     fn note(&mut self, answer: &tidemill_settle::Answer) {
         match answer {
-            tidemill_settle::Answer::Items(_) => {
-                if !self.delivery.status().failing {
-                    self.last_error = None;
-                }
-            }
+            tidemill_settle::Answer::Items(_) if !self.delivery.status().failing => self.last_error = None,
             tidemill_settle::Answer::RetryWhole { trouble, .. } => self.last_error = Some(trouble.to_string()),
             tidemill_settle::Answer::Unknown(unknown) => {
                 tracing::warn!(stream = self.parts.name, reason = %unknown, "an answer could not be read; the lines are sent again");
@@ -622,14 +623,20 @@ impl StreamTask {
     }
 
     fn paused(&mut self, pause: &Pause) {
-        tracing::error!(stream = self.parts.name, reason = %pause, "the stream waits");
+        if pause.kind == PauseKind::SinkFull {
+            tracing::error!(stream = self.parts.name, reason = %pause, "the stream waits");
+        } else {
+            tracing::error!(stream = self.parts.name, reason = %pause, "stream paused");
+        }
         self.last_error = Some(pause.to_string());
     }
 
-    fn done(&mut self, id: GroupId) {
+    async fn done(&mut self, id: GroupId) {
         let Some(group) = self.groups.remove(&id) else { return };
-        let now_us = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_micros() as i64);
-        self.parts.observed.acknowledged(group.committed_us.iter().map(|&at| now_us.saturating_sub(at).max(0) as u64));
+        if let Err(error) = self.parts.letters.superseded_by(&group.encoded).await {
+            self.halt(error);
+        }
+        self.parts.observed.acknowledged(group.committed_us.iter().map(|&at| age_us(at)));
     }
 
     async fn write_letters(&mut self, letters: Vec<(ItemRef, tidemill_settle::SinkError)>) {
@@ -700,9 +707,9 @@ impl StreamTask {
         let (mut scroll, mut ids) = self.parts.sink.scroll(index).await?;
         while !ids.is_empty() {
             ids.retain(|id| id._id.starts_with(prefix.as_str()));
-            if which == Which::Older {
-                ids.retain(|id| id._version.is_some_and(|stored| stored < version.get()));
-            }
+            ids.retain(|id| {
+                id._version.is_some_and(|stored| is_ours(stored) && (which == Which::All || stored < version.get()))
+            });
             let encoded = deletes(&ids, version);
             let parts = encoded.actions.len() as u32;
             match part_of {
@@ -742,14 +749,21 @@ impl StreamTask {
         }
     }
 
+    fn with_way_on(&self, reason: String) -> String {
+        if reason.contains("tidemill resume") {
+            return reason;
+        }
+        format!("{reason}; then `tidemill resume {}`", self.parts.name)
+    }
+
     /// Lets the others know how it stands.
     fn tell(&mut self) {
         let (settled, failed) = (self.ledger.settled(), self.failed);
         let status = self.delivery.status();
         let standing = if let Some(reason) = &self.halted {
-            Standing::Paused(reason.clone())
+            Standing::Paused(self.with_way_on(reason.clone()))
         } else if let Some(pause) = &status.paused {
-            Standing::Paused(pause.to_string())
+            Standing::Paused(self.with_way_on(pause.to_string()))
         } else if status.sink_full || status.failing {
             Standing::Waiting(self.last_error.clone().unwrap_or_else(|| "the sink does not answer".to_owned()))
         } else if let Some(error) = &self.waits {
@@ -758,6 +772,9 @@ impl StreamTask {
             Standing::Running
         };
         self.parts.observed.standing(&standing, !self.reading.is_empty(), &status);
+        let wal_end = self.parts.wal_end.load(Ordering::Relaxed);
+        let oldest_us = self.groups.values().filter_map(|group| group.committed_us.first()).min();
+        self.parts.observed.lag(wal_end.saturating_sub(settled.0), oldest_us.map_or(0, |&at| age_us(at)));
         let changed = self.report.send_if_modified(|report| {
             let changed = report.settled != settled || report.standing != standing || report.failed != failed;
             (report.settled, report.standing, report.failed) = (settled, standing, failed);
@@ -767,6 +784,12 @@ impl StreamTask {
             self.parts.moved.notify_one();
         }
     }
+}
+
+/// How long ago a moment was, in microseconds since 1970.
+fn age_us(at_us: i64) -> u64 {
+    let now_us = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_micros() as i64);
+    now_us.saturating_sub(at_us).max(0) as u64
 }
 
 fn item(action: &tidemill_encode::Action) -> Item {
@@ -780,6 +803,13 @@ fn item(action: &tidemill_encode::Action) -> Item {
         },
         serial: action.serial,
     }
+}
+
+/// Whether a change can have given this version: WAL begins with its second segment, so what lies below was counted by the
+/// sink for somebody who wrote there without a version.
+fn is_ours(stored: u64) -> bool {
+    const WAL_BEGINS: Lsn = Lsn(16 << 20);
+    Version::from(stored).commit() >= Lsn(WAL_BEGINS.0 - 8)
 }
 
 /// Which documents of an index are meant.

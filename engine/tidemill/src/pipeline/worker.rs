@@ -14,8 +14,8 @@ use super::observe::Observed;
 pub(crate) enum Ticket {
     /// The part of the stream that begins after `from`. `to` is its end where the job closes the span.
     Span { from: Lsn, to: Option<Lsn> },
-    /// Rows of a table that were there before, with the version of this LSN. `last` where no more follow.
-    Backfill { table: TableId, at: Lsn, last: bool },
+    /// Rows of a table that were there before, with the version of this LSN and bucket. `last` where no more follow.
+    Backfill { table: TableId, at: Lsn, bucket: u16, last: bool },
 }
 
 /// A piece of work for one stream.

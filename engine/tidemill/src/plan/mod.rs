@@ -13,8 +13,8 @@ pub use streams::{IndexPlan, Plugins, StreamPlan};
 
 use crate::config::Config;
 use crate::error::Result;
-use crate::source::catalog::{ServerInfo, TableInfo};
-use crate::source::{Connector, Session};
+use crate::source::catalog::TableInfo;
+use crate::source::{Connector, ServerInfo, Session};
 
 /// The subject of findings about the database.
 pub(crate) const SOURCE: &str = "source";
@@ -69,7 +69,11 @@ fn look_at_server(server: &ServerInfo, connector: &Connector, findings: &mut Fin
         findings.take(SOURCE, looked);
     }
     if server.is_standby && server.version < 16 {
-        findings.wrong(SOURCE, "the server is a standby: logical decoding on one needs PostgreSQL 16; name the primary", None);
+        findings.wrong(
+            SOURCE,
+            "the server is a standby: logical decoding on one needs PostgreSQL 16; name the primary",
+            None,
+        );
     }
 }
 

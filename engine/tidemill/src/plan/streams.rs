@@ -13,8 +13,8 @@ use tidemill_stage::{Chain, Engine, Limits, Plugin, Stage};
 use super::findings::Findings;
 use crate::config::{self, Config, Create, plan_digest};
 use crate::error::{Error, Result};
-use crate::source::catalog::{ServerInfo, TableInfo, tables};
-use crate::source::{Session, TablePattern};
+use crate::source::catalog::{TableInfo, tables};
+use crate::source::{ServerInfo, Session, TablePattern};
 
 /// The components that come inside the binary.
 const SHIPPED: [(&str, &[u8]); 2] = [
@@ -31,7 +31,8 @@ pub struct Plugins {
 
 impl Plugins {
     fn shipped(&mut self, name: &str) -> Result<Arc<Plugin>> {
-        let (name, bytes) = SHIPPED.iter().find(|(shipped, _)| *shipped == name).expect("the configuration knows the shipped");
+        let (name, bytes) =
+            SHIPPED.iter().find(|(shipped, _)| *shipped == name).expect("the configuration knows the shipped");
         self.compile(name, bytes)
     }
 
@@ -321,7 +322,9 @@ fn look_at_ids(
             }
         };
         let prefixes: Vec<_> = index.tables.iter().map(|table| template.id_prefix(&table.relation)).collect();
-        let begins = |at: usize| prefixes.iter().enumerate().any(|(other, prefix)| other != at && prefix.starts_with(&prefixes[at]));
+        let begins = |at: usize| {
+            prefixes.iter().enumerate().any(|(other, prefix)| other != at && prefix.starts_with(&prefixes[at]))
+        };
         if (0..prefixes.len()).any(begins) {
             if stream.actions.delete {
                 let message = format!(
@@ -386,7 +389,8 @@ fn index_name(index: &config::Template, relation: &Relation) -> String {
 
 /// Names that the servers refuse as fields.
 fn look_at_fields(documents: &SchemaRef, relation: &Relation, subject: &str, findings: &mut Findings) {
-    const METADATA: [&str; 8] = ["_id", "_index", "_routing", "_source", "_ignored", "_field_names", "_version", "_seq_no"];
+    const METADATA: [&str; 8] =
+        ["_id", "_index", "_routing", "_source", "_ignored", "_field_names", "_version", "_seq_no"];
     for field in documents.fields() {
         let name = field.name();
         let refused = METADATA.contains(&name.as_str())

@@ -10,10 +10,10 @@ use std::time::Duration;
 use tidemill_change::Lsn;
 use tokio::time::{Instant, interval_at};
 
-use super::catalog::{lsn, no_free_slot};
 use super::connect::Connector;
 use super::error::{Error, Kind, Result};
 use super::quote::ident;
+use super::server::{lsn, no_free_slot, wal_level};
 use super::sql::Session;
 use super::wire::{Cancel, Connection, Frames, Status, pooler};
 
@@ -231,6 +231,15 @@ pub async fn create(connector: &Connector, name: &SlotName, on_wait: impl FnMut(
     Ok(Created { consistent_point: row.parse(1)?, snapshot: row.text(2)?.to_owned(), connection })
 }
 
+/// Proves that replication is allowed and nothing is in between that does not know it.
+pub async fn prove_replication(connector: &Connector) -> Result<()> {
+    let mut connection = connector.replication().await?;
+    connection.identify_system().await.map(|_| ()).map_err(|error| match error.is_sqlstate("42601") {
+        true => pooler("the server does not know the replication command IDENTIFY_SYSTEM"),
+        false => error,
+    })
+}
+
 /// Proves that a slot could be made, by one that goes with its session.
 pub async fn prove(connector: &Connector, on_wait: impl FnMut(&[Blocker])) -> Result<()> {
     let mut connection = connector.replication().await?;
@@ -299,7 +308,7 @@ async fn explain_create(connection: &mut Connection, name: &SlotName, error: Err
         "42710" => error.explain(Kind::SlotExists, format!("slot `{name}` is there already")),
         "53400" => no_free_slot(show("max_replication_slots").await.and_then(|max| max.parse().ok()).unwrap_or(0)),
         "55000" => match show("wal_level").await {
-            Some(level) if level != "logical" => super::catalog::wal_level(&level),
+            Some(level) if level != "logical" => wal_level(&level),
             _ => error.during(format_args!("slot `{name}` cannot be made")),
         },
         "42501" => error.explain(

@@ -6,10 +6,11 @@
 
 use tidemill_change::Lsn;
 
-use super::catalog::{TableInfo, TableKind, lsn};
+use super::catalog::{TableInfo, TableKind};
 use super::connect::Connector;
 use super::error::{Error, Kind, Result};
 use super::quote::{idents, literal};
+use super::server::lsn;
 use super::wire::{Connection, Frames};
 
 const BEGIN: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";

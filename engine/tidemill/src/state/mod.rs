@@ -242,6 +242,14 @@ impl State {
         self.run(|c| c.execute("UPDATE source SET consistent_point = ?1", [to_sql(point)])).map(drop)
     }
 
+    /// Counts a backfill; gives how many there were before it.
+    pub fn count_backfill(&self) -> Result<u32> {
+        self.run(|c| {
+            let count = "UPDATE source SET backfills = backfills + 1 RETURNING backfills - 1";
+            c.query_row(count, [], |row| row.get(0))
+        })
+    }
+
     pub fn set_publication(&self, name: &str, made: Made) -> Result<()> {
         let set = "UPDATE source SET publication = ?1, publication_made = ?2";
         self.run(|c| c.execute(set, params![name, made == Made::ByUs])).map(drop)

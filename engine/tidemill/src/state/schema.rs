@@ -29,7 +29,8 @@ const MIGRATIONS: &[&str] = &["
         publication_made INTEGER NOT NULL,
         epoch INTEGER NOT NULL,
         consistent_point INTEGER,
-        received INTEGER NOT NULL
+        received INTEGER NOT NULL,
+        backfills INTEGER NOT NULL DEFAULT 0
     ) STRICT;
     CREATE TABLE streams (
         name TEXT PRIMARY KEY,

@@ -7,6 +7,7 @@ use serde_json::json;
 use super::super::arguments::CheckArguments;
 use super::super::output::Output;
 use crate::config::Config;
+use crate::control::{self, Request};
 use crate::deliver::{self, Preparation, Sink};
 use crate::error::{Error, Result};
 use crate::pipeline::{Changed, connector, gone, look_at_plan, say_blockers};
@@ -23,6 +24,7 @@ pub(super) async fn check(path: &Path, asked: &CheckArguments) -> Result<()> {
     let connector = connector(&config)?;
     let mut findings = Findings::default();
     let mut script = None;
+    look_at_state(&config, &mut findings);
     if let Some(session) = findings.take(SOURCE, connector.sql().await) {
         let plan = Plan::resolve(&config, &session, &connector, &mut Plugins::default(), &mut findings).await?;
         if let Some(plan) = plan {
@@ -32,12 +34,14 @@ pub(super) async fn check(path: &Path, asked: &CheckArguments) -> Result<()> {
         }
     }
     if asked.sql {
-        let script = script.ok_or_else(|| findings.require().err().unwrap_or_else(|| Error::failed("the source cannot be looked at")))?;
+        let script = script.ok_or_else(|| {
+            findings.require().err().unwrap_or_else(|| Error::failed("the source cannot be looked at"))
+        })?;
         return Output::stdout().text(&script);
     }
     let is_right = findings.is_right();
     if asked.json {
-        Output::stdout().json(&json!({ "ready": is_right, "findings": findings.list }))?;
+        Output::stdout().json(&json!({ "ok": is_right, "findings": findings.list }))?;
     } else {
         Output::stdout().text(&render(&findings))?;
     }
@@ -55,6 +59,19 @@ fn render(findings: &Findings) -> String {
         format!("{mark} {}: {}{}", finding.subject, finding.message, sql.collect::<String>())
     };
     findings.list.iter().map(line).collect::<Vec<_>>().join("\n")
+}
+
+/// Proves that the state can be written beside where it is or will be.
+fn look_at_state(config: &Config, findings: &mut Findings) {
+    let folder = config.state.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    if let Err(error) = tempfile::Builder::new().prefix(".tidemill-check-").tempfile_in(folder) {
+        let message = format!(
+            "cannot write in `{}`, where the state `{}` belongs: make the folder writable, or name another file by `state:`: {error}",
+            folder.display(),
+            config.state.display()
+        );
+        findings.wrong("state", message, None);
+    }
 }
 
 async fn look_at_source(
@@ -88,7 +105,10 @@ async fn look_at_source(
     let found = findings.take(SOURCE, slot::inspect(session, &name).await);
     match found {
         Some(Some(slot)) => {
-            if findings.take(SOURCE, slot.require_usable(&plan.server.database)).is_some() {
+            // Our own engine may well stream from it.
+            let runs = matches!(control::send(&config.state, &Request::Status, super::ANSWER_PATIENCE), Ok(Some(_)));
+            let free = if runs { Ok(()) } else { slot.require_free() };
+            if findings.take(SOURCE, slot.require_usable(&plan.server.database).and(free)).is_some() {
                 findings.right(SOURCE, format!("slot `{}` is there", name.as_str()));
             }
         }
@@ -97,6 +117,10 @@ async fn look_at_source(
         }
         Some(None) => prove_slot(plan, connector, &name, findings).await,
         None => {}
+    }
+    if plan.tables().iter().any(|table| table.require_identity().is_err()) {
+        // Told already, table by table.
+        return Ok(());
     }
     let tables: Vec<_> = plan.tables().iter().map(|table| (**table).clone()).collect();
     let wanted = Wanted { name: &config.source.publication, tables: &tables, actions: Actions::ALL };
@@ -127,9 +151,9 @@ async fn prove_slot(plan: &Plan, connector: &Connector, name: &SlotName, finding
 async fn look_at_sinks(config: &Config, plan: &Plan, findings: &mut Findings) -> Result<()> {
     for sink_config in config.sinks.values() {
         let subject = format!("sink {}", sink_config.name);
-        let sink = match deliver::options(sink_config).and_then(|options| {
-            Sink::new(options).map_err(|error| Error::failed(error.to_string()))
-        }) {
+        let sink = match deliver::options(sink_config)
+            .and_then(|options| Sink::new(options).map_err(|error| Error::failed(error.to_string())))
+        {
             Ok(sink) => sink,
             Err(error) => {
                 findings.wrong(&subject, error.to_string(), None);

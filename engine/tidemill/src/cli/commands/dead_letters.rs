@@ -32,14 +32,18 @@ pub(super) fn run(path: &Path, asked: &DeadLettersCommand) -> Result<()> {
                 Some(state) => state.dead_letter(*id)?,
                 None => None,
             };
-            let letter = letter.ok_or_else(|| Error::failed(format!("there is no dead letter {id}: see `tidemill dead-letters list`")))?;
+            let letter = letter.ok_or_else(|| {
+                Error::failed(format!("there is no dead letter {id}: see `tidemill dead-letters list`"))
+            })?;
             if *json {
                 return Output::stdout().json(&letter);
             }
             Output::stdout().text(&show(&letter))
         }
         DeadLettersCommand::Retry { ids, choice, json } => {
-            let Some(state) = state else { return Err(Error::failed("there are no dead letters: nothing has run yet")) };
+            let Some(state) = state else {
+                return Err(Error::failed("there are no dead letters: nothing has run yet"));
+            };
             let letters = chosen(&state, ids, filter(&config, choice)?)?;
             drop(state);
             let retried = block_on(pipeline::retry_letters(&config, letters))?;
@@ -74,7 +78,8 @@ fn chosen(state: &State, ids: &[i64], filter: LetterFilter) -> Result<Vec<DeadLe
     };
     let letter = |id: i64| {
         let found = state.dead_letter(id)?;
-        let found = found.ok_or_else(|| Error::failed(format!("there is no dead letter {id}: see `tidemill dead-letters list`")))?;
+        let found = found
+            .ok_or_else(|| Error::failed(format!("there is no dead letter {id}: see `tidemill dead-letters list`")))?;
         match found.state {
             LetterState::Open => Ok(found),
             other => Err(Error::failed(format!("dead letter {id} is {} already", other.as_str()))),
@@ -91,7 +96,14 @@ fn list(letters: &[DeadLetter]) -> String {
         .iter()
         .map(|letter| {
             let place = format!("{}/{}", letter.index, letter.key);
-            [letter.id.to_string(), letter.stream.clone(), letter.table.clone(), place, letter.error_type.clone(), reason(&letter.error)]
+            [
+                letter.id.to_string(),
+                letter.stream.clone(),
+                letter.table.clone(),
+                place,
+                letter.error_type.clone(),
+                reason(&letter.error),
+            ]
         })
         .collect();
     table(["id", "stream", "table", "document", "error", "reason"], &rows)

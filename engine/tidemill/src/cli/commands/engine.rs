@@ -33,7 +33,9 @@ pub(super) fn without_engine(config: &Config, request: &Request) -> Result<Value
     let state = State::open(&config.state)?;
     let known = |stream: &str| match state.stream(stream)? {
         Some(_) => Ok(()),
-        None => Err(Error::failed(format!("stream `{stream}` has not run yet: there is nothing to change before `tidemill run`"))),
+        None => Err(Error::failed(format!(
+            "stream `{stream}` has not run yet: there is nothing to change before `tidemill run`"
+        ))),
     };
     match request {
         Request::Pause { stream } => {

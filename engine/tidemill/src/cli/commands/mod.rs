@@ -64,10 +64,13 @@ fn ask(path: &Path, asked: &StreamArguments, request: &Request) -> Result<()> {
     let running = answer["running"] != json!(false);
     let next = if running { "" } else { "; no engine is running, so with the next `tidemill run`" };
     Output::stdout().text(&match request {
-        Request::Pause { .. } => format!("stream `{stream}` is paused{next}: the slot keeps its WAL until `tidemill resume {stream}`"),
+        Request::Pause { .. } => {
+            format!("stream `{stream}` is paused{next}: the slot keeps its WAL until `tidemill resume {stream}`")
+        }
         Request::Resume { .. } => format!("stream `{stream}` goes on{next}"),
         _ => {
-            let tables: Vec<&str> = answer["tables"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+            let tables: Vec<&str> =
+                answer["tables"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
             format!("stream `{stream}` reads {} anew{next}", tables.join(", "))
         }
     })

@@ -35,7 +35,8 @@ fn task() -> Told {
         settled: Lsn(100),
         epoch: Epoch::default(),
         limits: Limits::default(),
-        letters: Letters::new(state, "s", letters, Rejects { ratio: 0.5, of: 1000 }),
+        letters: Letters::new(state, "s", letters, Rejects { ratio: 0.5, of: 1000 }, Metrics::default().stream("s"))
+            .expect("the state is readable"),
         observed: Arc::new(Observed::new(Metrics::default().stream("s"))),
         wal_end: Arc::new(AtomicU64::new(1000)),
         clock: Clock::start(),
@@ -80,7 +81,7 @@ impl Told {
 #[tokio::test]
 async fn a_table_is_read_once_its_last_reading_has_settled() {
     let mut told = task();
-    let ticket = |last| Ticket::Backfill { table: TABLE, at: Lsn(100), last };
+    let ticket = |last| Ticket::Backfill { table: TABLE, at: Lsn(100), bucket: 0, last };
     told.take(made(1, ticket(false), &["1", "2"])).await;
     told.take(made(2, ticket(true), &["1", "2"])).await;
     told.taken(0, 2).await;
@@ -94,7 +95,7 @@ async fn a_table_is_read_once_its_last_reading_has_settled() {
 async fn all_tables_that_were_read_are_told_of() {
     let mut told = task();
     for table in [TABLE, TableId(8)] {
-        told.take(made(1, Ticket::Backfill { table, at: Lsn(100), last: true }, &[])).await;
+        told.take(made(1, Ticket::Backfill { table, at: Lsn(100), bucket: 0, last: true }, &[])).await;
     }
     told.task.finish_reading().await;
     assert_eq!(told.report.borrow().read, (1, [TABLE, TableId(8)].into()));

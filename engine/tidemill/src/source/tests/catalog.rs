@@ -1,9 +1,9 @@
 use tidemill_change::{ElementKind, Kind as ColumnKind, ReplicaIdentity};
 
 use super::server::{Database, own, shared};
-use crate::source::catalog::{self, ServerInfo, TableInfo, TableKind};
+use crate::source::catalog::{self, TableInfo, TableKind};
 use crate::source::publication::{self, Actions, Ensured, Wanted};
-use crate::source::{Error, Kind, TablePattern};
+use crate::source::{Error, Kind, ServerInfo, TablePattern};
 
 async fn tables(db: &Database, include: &[&str], exclude: &[&str]) -> Result<Vec<TableInfo>, Error> {
     let parse = |texts: &[&str]| texts.iter().map(|text| text.parse().unwrap()).collect::<Vec<TablePattern>>();

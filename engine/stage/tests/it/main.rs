@@ -1,0 +1,8 @@
+//! The stages with real components: those that are shipped, and those that misbehave.
+
+mod digests;
+mod harness;
+mod hostile;
+mod load;
+mod select;
+mod where_;

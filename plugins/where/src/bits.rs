@@ -1,0 +1,150 @@
+//! A bit a row, in words. Bits past the last row are always 0.
+
+use tidemill_sdk::Keep;
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Bits {
+    words: Vec<u64>,
+    rows: usize,
+}
+
+impl Bits {
+    pub fn none(rows: usize) -> Bits {
+        Bits { words: vec![0; rows.div_ceil(64)], rows }
+    }
+
+    pub fn all(rows: usize) -> Bits {
+        Bits { words: vec![u64::MAX; rows.div_ceil(64)], rows }.trimmed()
+    }
+
+    pub fn from_bytes(bytes: &[u8], rows: usize) -> Bits {
+        let (whole, rest) = bytes.as_chunks::<8>();
+        let mut words: Vec<u64> = whole.iter().map(|word| u64::from_le_bytes(*word)).collect();
+        if !rest.is_empty() {
+            let mut last = [0; 8];
+            last[..rest.len()].copy_from_slice(rest);
+            words.push(u64::from_le_bytes(last));
+        }
+        words.resize(rows.div_ceil(64), 0);
+        Bits { words, rows }.trimmed()
+    }
+
+    /// One bit for each item, by a test that compiles to vector code: first a byte each, then eight bytes to eight bits.
+    pub fn of<T: Copy>(items: &[T], test: impl Fn(T) -> bool) -> Bits {
+        let (whole, rest) = items.as_chunks::<64>();
+        let mut words = Vec::with_capacity(items.len().div_ceil(64));
+        words.extend(whole.iter().map(|chunk| pack(&std::array::from_fn(|at| u8::from(test(chunk[at]))))));
+        if !rest.is_empty() {
+            let mut flags = [0; 64];
+            flags.iter_mut().zip(rest).for_each(|(flag, item)| *flag = u8::from(test(*item)));
+            words.push(pack(&flags));
+        }
+        Bits { words, rows: items.len() }
+    }
+
+    /// One bit for each item of an iterator.
+    pub fn of_each<T>(items: impl ExactSizeIterator<Item = T>, mut test: impl FnMut(T) -> bool) -> Bits {
+        let rows = items.len();
+        let mut words = Vec::with_capacity(rows.div_ceil(64));
+        let (mut word, mut bit) = (0, 0);
+        for item in items {
+            word |= u64::from(test(item)) << bit;
+            bit += 1;
+            if bit == 64 {
+                words.push(word);
+                (word, bit) = (0, 0);
+            }
+        }
+        if bit > 0 {
+            words.push(word);
+        }
+        Bits { words, rows }
+    }
+
+    /// One bit a row, by its place.
+    pub fn by_row(rows: usize, mut test: impl FnMut(usize) -> bool) -> Bits {
+        let word = |at: usize| {
+            let from = at * 64;
+            (from..rows.min(from + 64)).fold(0, |word, row| word | u64::from(test(row)) << (row - from))
+        };
+        Bits { words: (0..rows.div_ceil(64)).map(word).collect(), rows }
+    }
+
+    pub fn and(mut self, other: &Bits) -> Bits {
+        self.words.iter_mut().zip(&other.words).for_each(|(word, other)| *word &= other);
+        self
+    }
+
+    pub fn or(mut self, other: &Bits) -> Bits {
+        self.words.iter_mut().zip(&other.words).for_each(|(word, other)| *word |= other);
+        self
+    }
+
+    pub fn not(mut self) -> Bits {
+        self.words.iter_mut().for_each(|word| *word = !*word);
+        self.trimmed()
+    }
+
+    fn trimmed(mut self) -> Bits {
+        let over = self.words.len() * 64 - self.rows;
+        if let Some(last) = self.words.last_mut() {
+            *last &= u64::MAX >> over;
+        }
+        self
+    }
+
+    pub fn get(&self, row: usize) -> bool {
+        self.words[row / 64] >> (row % 64) & 1 == 1
+    }
+
+    pub fn set(&mut self, row: usize) {
+        self.words[row / 64] |= 1 << (row % 64);
+    }
+
+    pub fn count(&self) -> usize {
+        self.words.iter().map(|word| word.count_ones() as usize).sum()
+    }
+
+    pub fn ones(&self) -> impl Iterator<Item = u32> + '_ {
+        (0..self.rows).filter(|row| self.get(*row)).map(|row| row as u32)
+    }
+
+    pub fn into_keep(self) -> Keep {
+        match self.count() {
+            ones if ones == self.rows => Keep::All,
+            0 => Keep::None,
+            _ => {
+                let mut bytes: Vec<u8> = self.words.iter().flat_map(|word| word.to_le_bytes()).collect();
+                bytes.truncate(self.rows.div_ceil(8));
+                Keep::Bitmap(bytes)
+            }
+        }
+    }
+}
+
+/// Bytes of 0 and 1 to bits. The product brings the lowest bit of each byte into the highest byte, each to its place.
+fn pack(flags: &[u8; 64]) -> u64 {
+    let (bytes, _) = flags.as_chunks::<8>();
+    let bits = bytes.iter().map(|bytes| u64::from_le_bytes(*bytes).wrapping_mul(0x0102_0408_1020_4080) >> 56);
+    bits.enumerate().fold(0, |word, (at, bits)| word | bits << (at * 8))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bits_past_the_last_row_stay_zero() {
+        for rows in [0, 1, 7, 8, 63, 64, 65, 130] {
+            assert_eq!(Bits::all(rows).count(), rows);
+            assert_eq!(Bits::none(rows).not(), Bits::all(rows));
+            assert_eq!(Bits::from_bytes(&vec![255; rows.div_ceil(8)], rows), Bits::all(rows));
+            let odd = Bits::by_row(rows, |row| row % 2 == 1);
+            assert_eq!(odd, Bits::of(&(0..rows).collect::<Vec<_>>(), |row| row % 2 == 1));
+            assert_eq!(odd, Bits::of_each(0..rows, |row| row % 2 == 1));
+            let some = |row: usize| row * 7919 % 13 < 5;
+            assert_eq!(Bits::by_row(rows, some), Bits::of(&(0..rows).collect::<Vec<_>>(), some));
+            assert_eq!(odd.ones().collect::<Vec<_>>(), (0..rows as u32).filter(|row| row % 2 == 1).collect::<Vec<_>>());
+        }
+    }
+}

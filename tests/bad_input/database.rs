@@ -1,0 +1,143 @@
+//! The way into the database.
+
+use tidemill::private_postgres::{Options, PrivatePostgres, ServerTls};
+
+use super::{as_role, both_refuse, configure_source, furnish, is_mended, owner, role, shop};
+use crate::harness::World;
+use crate::harness::pooler::{Manner, Pooler};
+use crate::harness::tls::Authority;
+
+#[test]
+fn wrong_password() {
+    let world = shop("password");
+    let role = owner(&world, "REPLICATION");
+    configure_source(&world, &world.url_as(&role, "hunter2"));
+    both_refuse(&world, 1, &[&role, "password"]);
+    for args in [&["check"][..], &["run"]] {
+        let outcome = world.tidemill(args);
+        outcome.refused(1, &["password"]);
+        assert!(!outcome.to_string().contains("hunter2"), "{outcome}");
+    }
+    as_role(&world, &role);
+    is_mended(&world);
+    world.drop_slot();
+}
+
+#[test]
+fn a_database_that_is_not_there() {
+    let world = shop("no_database");
+    configure_source(&world, &format!("{}_not", world.url()));
+    both_refuse(&world, 1, &[&format!("{}_not", world.name)]);
+    configure_source(&world, &world.url());
+    is_mended(&world);
+    world.drop_slot();
+}
+
+#[test]
+fn no_replication_privilege() {
+    let world = shop("no_replication");
+    let role = owner(&world, "");
+    as_role(&world, &role);
+    both_refuse(&world, 1, &[&role, "ALTER ROLE", "REPLICATION"]);
+    world.await_no_slot();
+    world.sql.run(&format!("ALTER ROLE {role} REPLICATION"));
+    is_mended(&world);
+    world.drop_slot();
+}
+
+#[test]
+fn the_tables_belong_to_another_role() {
+    let world = shop("not_owner");
+    let role = role(&world, "REPLICATION");
+    world.sql.run(&format!("GRANT SELECT ON products TO {role}"));
+    as_role(&world, &role);
+    both_refuse(&world, 1, &["products", "postgres", "check --sql"]);
+
+    let before = world.made();
+    let script = world.tidemill(&["check", "--sql"]).succeeded().stdout;
+    assert_eq!(world.made(), before, "the script is printed, not run");
+    assert!(script.contains("CREATE PUBLICATION") && script.contains(&format!("TO \"{role}\"")), "{script}");
+    world.sql.run(&script);
+    is_mended(&world);
+    world.drop_slot();
+}
+
+#[test]
+fn no_select_on_a_table() {
+    let world = shop("no_select");
+    let role = role(&world, "REPLICATION");
+    world.sql.run(&format!("CREATE PUBLICATION {} FOR TABLE products", world.name));
+    as_role(&world, &role);
+    both_refuse(&world, 1, &[&role, "products", "GRANT SELECT"]);
+    world.sql.run(&format!("GRANT SELECT ON products TO {role}"));
+    is_mended(&world);
+    world.drop_slot();
+}
+
+#[test]
+fn row_level_security_would_hide_rows() {
+    let world = shop("row_security");
+    let role = role(&world, "REPLICATION");
+    world.sql.run(&format!(
+        "CREATE PUBLICATION {} FOR TABLE products; GRANT SELECT ON products TO {role};
+         ALTER TABLE products ENABLE ROW LEVEL SECURITY; CREATE POLICY cheap ON products USING (price < 10)",
+        world.name
+    ));
+    as_role(&world, &role);
+    both_refuse(&world, 1, &["row-level security", "products", "BYPASSRLS"]);
+    world.sql.run(&format!("ALTER ROLE {role} BYPASSRLS"));
+    is_mended(&world);
+    world.drop_slot();
+}
+
+#[test]
+fn a_pooler_in_between() {
+    for manner in [Manner::Refuses, Manner::Ignores] {
+        let world = shop("pooler");
+        let pooler = Pooler::before(&world.postgres_address(), manner);
+        configure_source(&world, &world.url_at(&pooler.address));
+        both_refuse(&world, 1, &["pooler", "source.url"]);
+        world.await_no_slot();
+        configure_source(&world, &world.url());
+        is_mended(&world);
+        world.drop_slot();
+    }
+}
+
+#[test]
+fn a_server_that_is_not_there() {
+    let world = shop("no_server");
+    let address = format!("127.0.0.1:{}", crate::harness::search_server::free_port());
+    configure_source(&world, &world.url_at(&address));
+    both_refuse(&world, 1, &[&address]);
+    // Somebody who does not wait for the end waits for the database instead.
+    let mut engine = world.start();
+    engine.await_log("127.0.0.1");
+    assert!(engine.runs());
+    assert_eq!(engine.stop(), 0);
+    configure_source(&world, &world.url());
+    is_mended(&world);
+    world.drop_slot();
+}
+
+#[test]
+fn the_wal_level_is_not_logical() {
+    let settings = vec![("wal_level".to_owned(), "replica".to_owned())];
+    let postgres = PrivatePostgres::start(Options { settings, ..Options::default() }).expect("a private Postgres");
+    let world = furnish(World::with_postgres("wal_level", postgres));
+    both_refuse(&world, 1, &["wal_level", "replica", "ALTER SYSTEM SET wal_level = logical"]);
+}
+
+#[test]
+fn the_databases_certificate_is_not_trusted() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let authority = Authority::make(dir.path());
+    let tls = Some(ServerTls { cert: authority.cert.clone(), key: authority.key.clone(), ca: None });
+    let postgres = PrivatePostgres::start(Options { tls, ..Options::default() }).expect("a private Postgres");
+    let world = furnish(World::with_postgres("source_tls", postgres));
+    let strict = format!("{}?sslmode=verify-full", world.url());
+    configure_source(&world, &strict);
+    both_refuse(&world, 1, &["certificate", "sslrootcert"]);
+    configure_source(&world, &format!("{strict}&sslrootcert={}", authority.ca.display()));
+    is_mended(&world);
+}

@@ -25,13 +25,15 @@ use tidemill_encode::{Actions, Encoder, Encoding, IdRule, LongId, Nonfinite, Num
 
 const ROWS: usize = 10_000;
 
+/// A bench's name and what makes its batch.
+type Case = (&'static str, fn() -> ChangeBatch);
+
 fn main() {
     // `cargo test` and `-- --test` ask only whether it runs.
     let args: Vec<String> = std::env::args().skip(1).collect();
     let pairs = if args.iter().any(|arg| arg == "--test") { 1 } else { 41 };
     let wanted = |name: &str| args.iter().all(|arg| arg.starts_with('-') || arg == name);
-    let benches: [(&str, fn() -> ChangeBatch); 3] =
-        [("encode_narrow", narrow), ("encode_long_text", long_text), ("encode", products)];
+    let benches: [Case; 3] = [("encode_narrow", narrow), ("encode_long_text", long_text), ("encode", products)];
     for (name, batch) in benches.into_iter().filter(|(name, _)| wanted(name)) {
         run(name, batch(), pairs);
     }

@@ -79,11 +79,12 @@ async fn a_reply_that_is_asked_for_comes_at_once() {
     let mut stream = Stream::on(&db.connector, created.connection, &name(&db), "p", from).await.unwrap();
     stream.send_status(Status { received: from, flushed: from, reply: true }).await.unwrap();
     let read = stream.read().await.unwrap();
-    let Payload::Keepalive { end, sent_us, .. } = Payload::parse(&read.chunk, &read.frames[0]).unwrap() else {
+    // Its WAL end may lie below `from`: the server reads from the slot's restart point and says how far it has read.
+    let Payload::Keepalive { sent_us, .. } = Payload::parse(&read.chunk, &read.frames[0]).unwrap() else {
         panic!("{read:?}")
     };
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_micros() as i64;
-    assert!(end >= from && (now - sent_us).abs() < 60_000_000);
+    assert!((now - sent_us).abs() < 60_000_000, "sent at {sent_us}, now {now}");
 }
 
 #[tokio::test]

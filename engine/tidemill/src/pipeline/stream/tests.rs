@@ -1,8 +1,10 @@
+use bytes::Bytes;
 use tidemill_settle::Limits;
 
+use super::removal::deletes;
 use super::*;
 use crate::config::{DeadLetters, DeadLettersThen, Rejects};
-use crate::deliver::SinkOptions;
+use crate::deliver::{ScrolledId, SinkOptions};
 use crate::metrics::Metrics;
 use crate::state::State;
 

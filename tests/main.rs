@@ -10,5 +10,6 @@ mod demo;
 mod harness;
 mod kill;
 mod servers;
+mod sink;
 mod stream;
 mod trouble;

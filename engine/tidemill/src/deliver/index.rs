@@ -73,6 +73,18 @@ impl Sink {
         }))
     }
 
+    /// The UUIDs of what stands behind a name: one for an index, several for an alias of several; none where it is missing.
+    pub async fn uuids(&self, index: &str) -> Result<Vec<String>, SinkError> {
+        let path = format!("/{}?filter_path=*.settings.index.uuid", escape(index));
+        let answer = self.get(&path).await?;
+        if answer.status == 404 {
+            return Ok(Vec::new());
+        }
+        let body = self.json(&path, &answer)?;
+        let indices = body.as_object().into_iter().flat_map(serde_json::Map::values);
+        Ok(indices.filter_map(|found| Some(found["settings"]["index"]["uuid"].as_str()?.to_owned())).collect())
+    }
+
     /// Makes the index where it is missing. One that another made at the same moment counts as there.
     pub async fn ensure_index(&self, index: &str, mappings: &Value) -> Result<Ensured, SinkError> {
         if let Some(found) = self.index(index).await? {

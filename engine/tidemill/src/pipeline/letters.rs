@@ -3,13 +3,13 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use tidemill_change::{ChangeBatch, Lsn, TableId};
+use tidemill_change::ChangeBatch;
 use tidemill_encode::{Action, ActionKind, Encoded, Rejected};
 use tidemill_settle::SinkError;
 
 use crate::config::{DeadLetters, DeadLettersThen, Rejects};
 use crate::metrics::StreamMetrics;
-use crate::state::{BackfillState, LetterFilter, LetterKind, LetterState, NewDeadLetter, State};
+use crate::state::{LetterFilter, LetterKind, LetterState, NewDeadLetter, State};
 
 /// A stream's dead letters.
 pub(crate) struct Letters {
@@ -82,14 +82,6 @@ impl Letters {
             Ok(Err(error)) => Err(format!("a dead letter could not be marked: {error}")),
             Err(error) => Err(format!("a dead letter could not be marked: {error}")),
         }
-    }
-
-    /// The stream's tables whose rows were all read, and have settled.
-    pub(crate) fn tables_read(&self) -> crate::error::Result<HashSet<TableId>> {
-        let known = self.state.backfills(&self.stream)?;
-        // A stream without backfill has its tables as read at zero.
-        let is_read = |state| matches!(state, BackfillState::Done { consistent_point } if consistent_point > Lsn::ZERO);
-        Ok(known.iter().filter(|known| is_read(known.state)).map(|known| known.table).collect())
     }
 
     /// Keeps the rows that stages or the encoder refused.

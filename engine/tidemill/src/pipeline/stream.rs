@@ -18,7 +18,7 @@ use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 use tidemill_change::{Epoch, Lsn, TableId, Version};
 use tidemill_encode::{ActionKind as EncodedKind, Encoded};
-use tidemill_settle::{ActionKind, Backoff, Delivery, GroupId, Item, ItemRef, Ledger, RequestId, SpanId};
+use tidemill_settle::{ActionKind, Delivery, GroupId, Item, ItemRef, Ledger, RequestId, SpanId};
 use tokio::sync::{Notify, mpsc, watch};
 
 use super::clock::Clock;
@@ -28,11 +28,13 @@ use super::worker::{Made, Ticket};
 use crate::deliver::{Answer, Preparation, Sink, SinkError};
 
 mod outgoing;
+mod prepare;
 mod removal;
 mod report;
 #[cfg(test)]
 mod tests;
 
+use self::prepare::{Look, Watching};
 pub(crate) use self::removal::Documents;
 use self::removal::Which;
 pub(crate) use self::report::{Report, Standing, StreamHandle, Wish, away, paused};
@@ -58,13 +60,6 @@ enum PartOf {
     },
 }
 
-/// How often the sink was asked in vain, and how long to wait before it is asked again.
-#[derive(Debug)]
-struct Patience {
-    backoff: Backoff,
-    failures: u32,
-}
-
 /// Rows of a table that were there before, on their way.
 #[derive(Clone, Copy, Debug)]
 struct Reading {
@@ -75,7 +70,13 @@ struct Reading {
     read: bool,
 }
 
-type Sending = BoxFuture<'static, (RequestId, Result<Answer, SinkError>)>;
+/// What came of something that was sent to the sink.
+enum Came {
+    Answer(RequestId, Result<Answer, SinkError>),
+    Look(Look),
+}
+
+type Awaited = BoxFuture<'static, Came>;
 
 /// What a stream task is made of.
 pub(crate) struct Parts {
@@ -110,7 +111,7 @@ pub(crate) struct StreamTask {
     failed: Option<u32>,
     groups: HashMap<GroupId, Group>,
     next_group: u64,
-    in_flight: FuturesUnordered<Sending>,
+    in_flight: FuturesUnordered<Awaited>,
     /// What operators ask: heard wherever something is waited for.
     wishes: mpsc::Receiver<Wish>,
     /// What is waited for outside of the delivery: the sink's word about an index.
@@ -121,8 +122,11 @@ pub(crate) struct StreamTask {
     /// Why it is paused, where the machine does not know: a plugin, or an operator.
     halted: Option<String>,
     last_error: Option<String>,
+    /// Before anything more is sent, the indices have to be looked at.
+    unprepared: bool,
     /// Indices that we made, in an earlier run: a document in them without a row is one that is no longer right.
     sweepable: HashSet<String>,
+    watching: Watching,
     report: watch::Sender<Report>,
 }
 
@@ -147,7 +151,9 @@ impl StreamTask {
             reading: HashMap::new(),
             halted: None,
             last_error: None,
+            unprepared: true,
             sweepable: HashSet::new(),
+            watching: Watching::default(),
             report,
             parts,
         };
@@ -159,7 +165,6 @@ impl StreamTask {
         if let Some(reason) = self.parts.paused.take() {
             self.halt(reason);
         }
-        self.prepare().await;
         let mut open = true;
         while open || !self.delivery.is_idle() {
             self.carry_out().await;
@@ -170,7 +175,7 @@ impl StreamTask {
             tokio::select! {
                 biased;
                 Some(wish) = self.wishes.recv() => self.wish(&wish),
-                Some((request, answer)) = self.in_flight.next() => self.answered(request, answer),
+                Some(came) = self.in_flight.next() => self.came(came),
                 work = made.recv(), if wants => match work {
                     Some(work) => self.take(work).await,
                     None => {
@@ -184,64 +189,19 @@ impl StreamTask {
         self.tell();
     }
 
-    /// Makes the indices that are missing. A sink that is not there is waited for; one that refuses pauses the stream.
-    async fn prepare(&mut self) {
-        let mut patience = self.patience();
-        loop {
-            self.tell();
-            if self.halted.is_some() {
-                match self.wishes.recv().await {
-                    Some(wish) => self.wish(&wish),
-                    None => return,
-                }
-                continue;
-            }
-            let read = match self.parts.letters.tables_read() {
-                Ok(read) => read,
-                Err(error) => {
-                    self.halt(error.to_string());
-                    continue;
-                }
-            };
-            match self.parts.preparation.carry_out(&self.parts.sink, &read).await {
-                Ok(sweepable) => {
-                    self.sweepable = sweepable;
-                    self.last_error = None;
-                    self.waits = None;
-                    return self.tell();
-                }
-                Err(error) if error.is_transient() => self.wait_for_sink(&error, &mut patience).await,
-                Err(error) => self.halt(error.to_string()),
-            }
-        }
-    }
-
-    fn patience(&self) -> Patience {
-        let limits = &self.parts.limits;
-        Patience { backoff: Backoff::new(limits.retry_delay_min, limits.retry_delay_max, self.parts.seed), failures: 0 }
-    }
-
-    /// Lets some time pass, the more the oftener, and says that the sink is waited for.
-    async fn wait_for_sink(&mut self, error: &(dyn std::fmt::Display + Sync), patience: &mut Patience) {
-        patience.failures += 1;
-        let until = tokio::time::Instant::now() + patience.backoff.delay(patience.failures);
-        tracing::warn!(stream = self.parts.name, %error, "the sink is waited for");
-        self.waits = Some(error.to_string());
-        loop {
-            self.tell();
-            tokio::select! {
-                Some(wish) = self.wishes.recv() => self.wish(&wish),
-                () = tokio::time::sleep_until(until) => return,
-            }
-        }
-    }
-
     fn wake(&self) -> tokio::time::Instant {
         /// An hour: nothing to wake for.
         const NEVER: Duration = Duration::from_secs(3600);
         match self.delivery.next_wake() {
             Some(time) => self.parts.clock.instant(time),
             None => tokio::time::Instant::now() + NEVER,
+        }
+    }
+
+    fn came(&mut self, came: Came) {
+        match came {
+            Came::Answer(request, answer) => self.answered(request, answer),
+            Came::Look(look) => self.looked(look),
         }
     }
 
@@ -258,6 +218,7 @@ impl StreamTask {
             Wish::Resume => {
                 self.halted = None;
                 self.last_error = None;
+                self.unprepared = true;
                 self.delivery.resume(self.parts.clock.now());
             }
         }

@@ -6,12 +6,15 @@ use bytes::{Bytes, BytesMut};
 use tidemill_change::{BUCKET_LAST, Lsn, Version};
 use tidemill_settle::{Command, Failure, GroupId, ItemRef, Pause, PauseKind, RequestId, Response, Slice};
 
-use super::{StreamTask, age_us};
+use super::{Came, StreamTask, age_us};
 use crate::deliver::{Answer, SinkError};
 
 impl StreamTask {
     /// Does what the machine said, until it says no more.
     pub(super) async fn carry_out(&mut self) {
+        if self.unprepared && self.halted.is_none() {
+            self.prepare().await;
+        }
         let mut letters = match self.halted {
             None => std::mem::take(&mut self.unwritten),
             Some(_) => Vec::new(),
@@ -45,7 +48,7 @@ impl StreamTask {
         let body = self.body(slices);
         self.parts.observed.request(bytes);
         let sink = self.parts.sink.clone();
-        self.in_flight.push(Box::pin(async move { (request, sink.bulk(body).await) }));
+        self.in_flight.push(Box::pin(async move { Came::Answer(request, sink.bulk(body).await) }));
     }
 
     /// The lines of a request. The common case, one piece of one body, is not copied.
@@ -89,6 +92,7 @@ impl StreamTask {
                 tracing::warn!(stream = self.parts.name, %error, "a request failed; it is sent again");
                 let failure = if error.is_unreachable() { Failure::NotSent } else { Failure::Unknown };
                 self.delivery.failed(now, request, failure);
+                self.watching.soon();
                 if error.is_untrusted() {
                     self.halt(error.to_string());
                 }
@@ -115,6 +119,9 @@ impl StreamTask {
         } else {
             tracing::error!(stream = self.parts.name, reason = %pause, "stream paused");
         }
+        if pause.kind == PauseKind::IndexMissing {
+            self.watching.soon();
+        }
         self.last_error = Some(pause.to_string());
     }
 
@@ -127,6 +134,8 @@ impl StreamTask {
     }
 
     async fn write_letters(&mut self, letters: Vec<(ItemRef, tidemill_settle::SinkError)>) {
+        // An index that was made anew takes other fields than the one before.
+        self.watching.soon();
         let written = letters.iter().filter_map(|(item, error)| {
             let group = self.groups.get(&item.group)?;
             let action = &group.encoded.actions[item.index as usize];

@@ -108,7 +108,7 @@ impl StreamTask {
             let wake = self.wake();
             tokio::select! {
                 Some(wish) = self.wishes.recv() => self.wish(&wish),
-                Some((request, answer)) = self.in_flight.next() => self.answered(request, answer),
+                Some(came) = self.in_flight.next() => self.came(came),
                 () = tokio::time::sleep_until(wake) => self.delivery.tick(self.parts.clock.now()),
             }
         }

@@ -97,6 +97,8 @@ pub(crate) struct Parts {
     /// A backfill takes in all rows, so that a document without one is no longer right.
     pub(crate) sweeps: bool,
     pub(crate) preparation: Preparation,
+    /// Why a plugin has to run a batch again, as long as it has to.
+    pub(crate) again: watch::Receiver<Option<String>>,
     /// Why it was paused when the engine last ran.
     pub(crate) paused: Option<String>,
 }
@@ -176,6 +178,8 @@ impl StreamTask {
                 biased;
                 Some(wish) = self.wishes.recv() => self.wish(&wish),
                 Some(came) = self.in_flight.next() => self.came(came),
+                // It is told at the next turn.
+                Ok(()) = self.parts.again.changed() => {}
                 work = made.recv(), if wants => match work {
                     Some(work) => self.take(work).await,
                     None => {

@@ -15,7 +15,7 @@ use crate::pipeline::worker::Job;
 pub(crate) enum Standing {
     /// Entered at start and by `resume`; left for any other.
     Running,
-    /// The sink does not take documents at present; left by itself.
+    /// The sink does not take documents at present, or a plugin no rows; left by itself.
     Waiting(String),
     /// Left by `resume` alone.
     Paused(String),
@@ -115,6 +115,8 @@ impl StreamTask {
             Standing::Waiting(self.last_error.clone().unwrap_or_else(|| "the sink does not answer".to_owned()))
         } else if let Some(error) = &self.waits {
             Standing::Waiting(error.clone())
+        } else if let Some(reason) = &*self.parts.again.borrow() {
+            Standing::Waiting(reason.clone())
         } else {
             Standing::Running
         };

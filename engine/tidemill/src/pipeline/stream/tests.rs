@@ -47,6 +47,7 @@ fn task() -> Told {
         documents: HashMap::new(),
         sweeps: true,
         preparation: Preparation::default(),
+        again: watch::channel(None).1,
         paused: None,
     };
     let (wishes, wishes_out) = mpsc::channel(1);

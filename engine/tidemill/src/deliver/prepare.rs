@@ -1,8 +1,8 @@
 //! What a stream needs of its sink before the first document: indices that are there, with their mapping, and that are ours.
 
 use std::collections::{HashMap, HashSet};
+use std::path::Path;
 
-use reqwest::header::HeaderValue;
 use serde_json::Value;
 use tidemill_change::{Epoch, TableId};
 
@@ -16,16 +16,10 @@ use crate::plan::StreamPlan;
 
 /// How a sink is reached, from the configuration.
 pub fn options(sink: &config::Sink) -> Result<SinkOptions> {
-    let authorization = match sink.auth.header() {
-        None => None,
-        Some(header) => Some(HeaderValue::from_str(header.expose()).map_err(|_| {
-            Error::usage(format!("the credentials of sink `{}` have characters that no header can carry", sink.name))
-        })?),
-    };
     Ok(SinkOptions {
         name: sink.name.clone(),
         urls: sink.urls.iter().map(|url| url.as_str().trim_end_matches('/').to_owned()).collect(),
-        authorization,
+        auth: sink.auth.clone(),
         tls: Some(tls::client(&sink.tls)?),
         timeout: sink.timeout,
         gzip: sink.gzip,
@@ -45,7 +39,49 @@ struct Index {
     name: String,
     tables: Vec<TableId>,
     /// What it is made with; `None` where it is not to be made.
-    mapping: Option<Value>,
+    making: Option<Making>,
+}
+
+/// What an index is made with.
+#[derive(Clone, Debug)]
+pub struct Making {
+    pub mappings: Value,
+    pub settings: Value,
+}
+
+impl Making {
+    fn proposed(documents: &arrow_schema::Schema, origin: &Origin<'_>) -> Making {
+        Making { mappings: propose(documents, origin), settings: Value::Null }
+    }
+
+    /// From a file: a mapping alone, or what `PUT index` takes, with `mappings` and `settings`.
+    fn read(path: &Path, origin: &Origin<'_>) -> Result<Making> {
+        let shown = path.display();
+        let text = std::fs::read_to_string(path)
+            .map_err(|error| Error::failed(format!("mapping `{shown}` cannot be read")).with_cause(error))?;
+        let mut file: Value = serde_json::from_str(&text)
+            .map_err(|error| Error::failed(format!("mapping `{shown}` is not JSON")).with_cause(error))?;
+        let Some(keys) = file.as_object_mut() else {
+            return Err(Error::failed(format!("mapping `{shown}` is no object with `properties`")));
+        };
+        let (mut mappings, settings) = match keys.remove("mappings") {
+            None => (file, Value::Null),
+            Some(mappings) => {
+                let settings = keys.remove("settings").unwrap_or_default();
+                if let Some(other) = keys.keys().next() {
+                    return Err(Error::failed(format!(
+                        "mapping `{shown}` has `{other}` beside `mappings`: only `settings` is taken there"
+                    )));
+                }
+                (mappings, settings)
+            }
+        };
+        if !mappings.is_object() || !(settings.is_object() || settings.is_null()) {
+            return Err(Error::failed(format!("mapping `{shown}`: `mappings` and `settings` are objects")));
+        }
+        mappings["_meta"]["tidemill"] = origin.meta();
+        Ok(Making { mappings, settings })
+    }
 }
 
 /// What the state knows of a stream's indices.
@@ -116,28 +152,16 @@ fn remade(index: &str, stream: &str) -> Error {
 impl Preparation {
     pub fn of(stream: &StreamPlan, system: u64, epoch: Epoch) -> Result<Preparation> {
         let origin = Origin { stream: &stream.name, system, epoch: epoch.get() };
-        let mapping = |documents: &arrow_schema::Schema| -> Result<Option<Value>> {
+        let making = |documents: &arrow_schema::Schema| -> Result<Option<Making>> {
             Ok(match &stream.create {
                 None => None,
-                Some(Create::Proposed) => Some(propose(documents, &origin)),
-                Some(Create::Mapping(path)) => {
-                    let shown = path.display();
-                    let text = std::fs::read_to_string(path).map_err(|error| {
-                        Error::failed(format!("mapping `{shown}` cannot be read")).with_cause(error)
-                    })?;
-                    let mut mapping: Value = serde_json::from_str(&text)
-                        .map_err(|error| Error::failed(format!("mapping `{shown}` is not JSON")).with_cause(error))?;
-                    if !mapping.is_object() {
-                        return Err(Error::failed(format!("mapping `{shown}` is no object with `properties`")));
-                    }
-                    mapping["_meta"]["tidemill"] = origin.meta();
-                    Some(mapping)
-                }
+                Some(Create::Proposed) => Some(Making::proposed(documents, &origin)),
+                Some(Create::Mapping(path)) => Some(Making::read(path, &origin)?),
             })
         };
         let indices = stream.indices.iter().map(|index| {
             let tables = index.tables.iter().map(|table| table.relation.id).collect();
-            Ok(Index { name: index.name.clone(), tables, mapping: mapping(&index.documents)? })
+            Ok(Index { name: index.name.clone(), tables, making: making(&index.documents)? })
         });
         Ok(Preparation { stream: stream.name.clone(), system, indices: indices.collect::<Result<_>>()? })
     }
@@ -149,11 +173,11 @@ impl Preparation {
     pub async fn carry_out(&self, sink: &Sink, known: &Known) -> Result<Prepared> {
         let mut prepared = Prepared::default();
         prepared.identities.stream.clone_from(&self.stream);
-        for Index { name, tables, mapping } in &self.indices {
+        for Index { name, tables, making } in &self.indices {
             let was_filled = tables.iter().any(|table| known.read.contains(table));
-            let found = match mapping.as_ref().filter(|_| !was_filled) {
-                Some(mapping) => {
-                    match sink.ensure_index(name, mapping).await.map_err(|error| self.failed(name, &error))? {
+            let found = match making.as_ref().filter(|_| !was_filled) {
+                Some(making) => {
+                    match sink.ensure_index(name, making).await.map_err(|error| self.failed(name, &error))? {
                         Ensured::Made => {
                             tracing::info!(stream = self.stream, index = name, "index made");
                             None
@@ -163,7 +187,7 @@ impl Preparation {
                 }
                 None => match sink.index(name).await.map_err(|error| self.failed(name, &error))? {
                     Some(found) => Some(found),
-                    None if mapping.is_some() => return Err(gone(name, &self.stream)),
+                    None if making.is_some() => return Err(gone(name, &self.stream)),
                     None => {
                         return Err(Error::failed(format!(
                             "index `{name}` is not there, and `create: false` says not to make it: make it, or leave `create` out"
@@ -191,8 +215,8 @@ impl Preparation {
     /// Looks without making anything: a line for each index.
     pub async fn look(&self, sink: &Sink) -> Vec<Result<String>> {
         let mut lines = Vec::new();
-        for Index { name, mapping, .. } in &self.indices {
-            let line = match (sink.index(name).await, mapping) {
+        for Index { name, making, .. } in &self.indices {
+            let line = match (sink.index(name).await, making) {
                 (Err(error), _) => Err(self.failed(name, &error)),
                 (Ok(None), Some(_)) => Ok(format!("index `{name}` is not there yet: it will be made")),
                 (Ok(None), None) => Err(Error::failed(format!(

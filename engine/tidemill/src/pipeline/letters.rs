@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use tidemill_change::ChangeBatch;
 use tidemill_encode::{Action, ActionKind, Encoded, Rejected};
-use tidemill_settle::SinkError;
+use tidemill_settle::{Counts, SinkError};
 
 use crate::config::{DeadLetters, DeadLettersThen, Rejects};
 use crate::metrics::StreamMetrics;
@@ -90,11 +90,21 @@ impl Letters {
         self.store(letters).await
     }
 
-    /// Counts a body's rows; gives the reason to pause where too many of them were refused.
-    pub(crate) fn too_many_rejects(&mut self, encoded: &Encoded) -> Option<String> {
+    /// Counts a body's rows that are not sent: a stage dropped them, or they were refused.
+    pub(crate) fn count_encoded(&mut self, encoded: &Encoded) {
         let rejected = encoded.rejected.len() as u64;
-        self.window.rows += encoded.actions.len() as u64 + encoded.counts.filtered as u64 + rejected;
+        self.window.rows += encoded.counts.filtered as u64 + rejected;
         self.window.rejected += rejected;
+    }
+
+    /// Counts what the sink made of those that were sent.
+    pub(crate) fn count_settled(&mut self, counts: &Counts) {
+        self.window.rows += u64::from(counts.total());
+        self.window.rejected += u64::from(counts.dead);
+    }
+
+    /// Gives the reason to pause where too many rows were refused, by whomever.
+    pub(crate) fn too_many_rejects(&mut self) -> Option<String> {
         if self.window.rows < self.rejects.of {
             return None;
         }
@@ -102,7 +112,7 @@ impl Letters {
         (rejected as f64 > rows as f64 * self.rejects.ratio).then(|| {
             format!(
                 "{rejected} of {rows} rows were rejected, more than `rejects.ratio` {} allows: see `tidemill dead-letters \
-                 list`, mend the plugin or the rows, then `tidemill resume {}`",
+                 list`, mend what refuses them, then `tidemill resume {}`",
                 self.rejects.ratio, self.stream
             )
         })

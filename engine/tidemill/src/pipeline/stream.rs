@@ -323,7 +323,8 @@ impl StreamTask {
                 Err(error) => return self.fail(error),
             }
         }
-        if let Some(reason) = self.parts.letters.too_many_rejects(&encoded) {
+        self.parts.letters.count_encoded(&encoded);
+        if let Some(reason) = self.parts.letters.too_many_rejects() {
             self.halt(reason);
         }
         if encoded.actions.is_empty() {

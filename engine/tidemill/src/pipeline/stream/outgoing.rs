@@ -28,6 +28,10 @@ impl StreamTask {
                     Command::ReadBack { .. } => {}
                     Command::Settled { group, counts } => {
                         self.parts.observed.settled(&counts);
+                        self.parts.letters.count_settled(&counts);
+                        if let Some(reason) = self.parts.letters.too_many_rejects() {
+                            self.halt(reason);
+                        }
                         if let Some(part_of) = self.groups.get(&group).map(|group| group.part_of) {
                             self.settled(part_of, counts.total());
                         }

@@ -25,7 +25,7 @@ fn task() -> Told {
     let sink = Sink::new(SinkOptions {
         name: "main".into(),
         urls: vec!["http://127.0.0.1:1".into()],
-        authorization: None,
+        auth: crate::config::Auth::None,
         tls: None,
         timeout: Duration::from_secs(1),
         gzip: false,

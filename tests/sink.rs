@@ -2,10 +2,13 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+use crate::harness::http::Http;
 use crate::harness::scripted::{Answer, ScriptedSink};
+use crate::harness::search_server::free_port;
 use crate::harness::{PATIENCE, Stall, World, await_some, says};
 
 const ITEMS: &str = "streams: [{ name: items, from: public.items, index: items }]";
@@ -231,6 +234,44 @@ fn more_wal_is_held_than_was_allowed() {
     engine.await_log("source.wal.keep");
     world.tidemill(&["resume", "items"]).succeeded();
     world.await_documents("items", |documents| documents.len() == 3000);
+    assert_eq!(engine.stop(), 0);
+    world.drop_slot();
+}
+
+/// A sink that takes a request and does not answer: no event tells of it, only the time.
+#[test]
+fn a_stream_that_lags_is_not_ready() {
+    let world = items("ready", 1);
+    let stall = Stall::before(world.index.address());
+    let port = free_port();
+    let streams = format!("{ITEMS}\nhttp: {{ listen: \"127.0.0.1:{port}\" }}\nready: {{ lag: 1s }}");
+    world.config_with(&format!("url: {}", world.url()), &format!("url: http://{}", stall.address), &streams);
+    let engine = world.start();
+    let probe = Http::open(&format!("http://127.0.0.1:{port}"));
+    let page = |path: &str| {
+        let (status, body) = probe.try_call("GET", path, None).unwrap_or_default();
+        (status, String::from_utf8_lossy(&body).into_owned())
+    };
+    let await_page = |path: &str, right: &dyn Fn(&(u16, String)) -> bool| {
+        let found = await_some(PATIENCE, || Some(page(path)).filter(right));
+        assert!(found.is_some(), "{path}: {:?}", page(path));
+    };
+    await_page("/readyz", &|(status, _)| *status == 200);
+    stall.hold(true);
+    world.sql.run("INSERT INTO items VALUES (2, 'held')");
+    stall.await_held();
+    let start = Instant::now();
+    await_page("/readyz", &|(status, text)| *status == 503 && says(text, "`items` is more than 1 s behind"));
+    assert!(start.elapsed() < Duration::from_secs(10), "took {:?}", start.elapsed());
+    let lag = |text: &str| {
+        let line = text.lines().find(|line| line.starts_with("tidemill_stream_lag_seconds{"))?;
+        line.rsplit(' ').next()?.parse::<f64>().ok()
+    };
+    await_page("/metrics", &|(_, text)| lag(text).is_some_and(|lag| lag > 1.0));
+    stall.hold(false);
+    await_page("/readyz", &|(status, _)| *status == 200);
+    await_page("/metrics", &|(_, text)| lag(text) == Some(0.0));
+    assert!(page("/metrics").1.contains("tidemill_source_transactions_total 1\n"), "{}", page("/metrics").1);
     assert_eq!(engine.stop(), 0);
     world.drop_slot();
 }

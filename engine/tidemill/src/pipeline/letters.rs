@@ -11,6 +11,9 @@ use crate::config::{DeadLetters, DeadLettersThen, Rejects};
 use crate::metrics::StreamMetrics;
 use crate::state::{LetterFilter, LetterKind, LetterState, NewDeadLetter, State};
 
+/// Letters that were dealt with are kept for those who look what happened, up to this many of all streams.
+const CLOSED_LETTERS_MAX: u64 = 10_000;
+
 /// A stream's dead letters.
 pub(crate) struct Letters {
     pub(crate) state: Arc<State>,
@@ -47,6 +50,7 @@ impl Letters {
         };
         let waiting: HashSet<_> =
             state.dead_letters(&filter)?.into_iter().map(|letter| (letter.index, letter.key)).collect();
+        state.prune_dead_letters(CLOSED_LETTERS_MAX)?;
         metrics.dead_letters_open.set(state.dead_letter_totals(stream)?.rows as i64);
         let window = Window::default();
         Ok(Letters { state, stream: stream.to_owned(), limits, rejects, window, metrics, waiting })
@@ -72,6 +76,7 @@ impl Letters {
         let marked = tokio::task::spawn_blocking(move || {
             let later = taken.iter().map(|(index, key, version)| (index.as_str(), key.as_str(), *version));
             state.supersede_dead_letters(&stream, later)?;
+            state.prune_dead_letters(CLOSED_LETTERS_MAX)?;
             state.dead_letter_totals(&stream)
         });
         match marked.await {

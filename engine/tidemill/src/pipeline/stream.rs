@@ -8,10 +8,10 @@
 //! The order of these steps is what keeps the promise: a span's parts are expected before the first is offered, and a
 //! part settles only after the sink's word or after its dead letter is on disk.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
@@ -111,7 +111,7 @@ pub(crate) struct StreamTask {
     generation: u32,
     /// What came of this generation or an earlier one is not wanted: a job of it failed.
     failed: Option<u32>,
-    groups: HashMap<GroupId, Group>,
+    groups: BTreeMap<GroupId, Group>,
     next_group: u64,
     in_flight: FuturesUnordered<Awaited>,
     /// What operators ask: heard wherever something is waited for.
@@ -144,7 +144,7 @@ impl StreamTask {
             open: None,
             generation: 0,
             failed: None,
-            groups: HashMap::new(),
+            groups: BTreeMap::new(),
             next_group: 0,
             in_flight: FuturesUnordered::new(),
             wishes,
@@ -210,7 +210,7 @@ impl StreamTask {
     }
 
     fn is_paused(&self) -> bool {
-        self.delivery.status().paused.is_some()
+        self.delivery.pause_reason().is_some()
     }
 
     fn wish(&mut self, wish: &Wish) {
@@ -399,12 +399,6 @@ impl StreamTask {
         self.parts.moved.notify_one();
         Ok(())
     }
-}
-
-/// How long ago a moment was, in microseconds since 1970.
-fn age_us(at_us: i64) -> u64 {
-    let now_us = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_micros() as i64);
-    now_us.saturating_sub(at_us).max(0) as u64
 }
 
 fn item(action: &tidemill_encode::Action) -> Item {

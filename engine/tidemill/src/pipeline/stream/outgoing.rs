@@ -6,8 +6,9 @@ use bytes::{Bytes, BytesMut};
 use tidemill_change::{BUCKET_LAST, Lsn, Version};
 use tidemill_settle::{Command, Failure, GroupId, ItemRef, Pause, PauseKind, RequestId, Response, Slice};
 
-use super::{Came, StreamTask, age_us};
+use super::{Came, StreamTask};
 use crate::deliver::{Answer, SinkError};
+use crate::pipeline::observe::age_us;
 
 impl StreamTask {
     /// Does what the machine said, until it says no more.
@@ -107,7 +108,7 @@ impl StreamTask {
     /// Keeps the last trouble's words for `status`.
     fn note(&mut self, answer: &tidemill_settle::Answer) {
         match answer {
-            tidemill_settle::Answer::Items(_) if !self.delivery.status().failing => self.last_error = None,
+            tidemill_settle::Answer::Items(_) if !self.delivery.is_failing() => self.last_error = None,
             tidemill_settle::Answer::RetryWhole { trouble, .. } => self.last_error = Some(trouble.to_string()),
             tidemill_settle::Answer::Unknown(unknown) => {
                 tracing::warn!(stream = self.parts.name, reason = %unknown, "an answer could not be read; the lines are sent again");

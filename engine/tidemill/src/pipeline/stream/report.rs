@@ -7,7 +7,7 @@ use std::time::Duration;
 use tidemill_change::{Lsn, TableId};
 use tokio::sync::{mpsc, watch};
 
-use super::{StreamTask, age_us};
+use super::StreamTask;
 use crate::pipeline::worker::Job;
 
 /// How a stream stands, for the source, for `status` and for `/readyz`.
@@ -106,12 +106,11 @@ impl StreamTask {
     /// Lets the others know how it stands.
     pub(super) fn tell(&mut self) {
         let (settled, failed) = (self.ledger.settled(), self.failed);
-        let status = self.delivery.status();
         let standing = if let Some(reason) = &self.halted {
             Standing::Paused(self.with_way_on(reason.clone()))
-        } else if let Some(pause) = &status.paused {
+        } else if let Some(pause) = self.delivery.pause_reason() {
             Standing::Paused(self.with_way_on(pause.to_string()))
-        } else if status.sink_full || status.failing {
+        } else if self.delivery.is_refused() {
             Standing::Waiting(self.last_error.clone().unwrap_or_else(|| "the sink does not answer".to_owned()))
         } else if let Some(error) = &self.waits {
             Standing::Waiting(error.clone())
@@ -120,10 +119,12 @@ impl StreamTask {
         } else {
             Standing::Running
         };
-        self.parts.observed.standing(&standing, !self.reading.is_empty(), &status);
+        self.parts.observed.standing(&standing, !self.reading.is_empty());
+        self.parts.observed.delivering(self.delivery.in_flight(), self.delivery.totals());
         let wal_end = self.parts.wal_end.load(Ordering::Relaxed);
-        let oldest_us = self.groups.values().filter_map(|group| group.committed_us.first()).min();
-        self.parts.observed.lag(wal_end.saturating_sub(settled.0), oldest_us.map_or(0, |&at| age_us(at)));
+        // Groups came in the order of their commits.
+        let oldest = self.groups.values().find_map(|group| group.committed_us.first().copied());
+        self.parts.observed.lag(wal_end.saturating_sub(settled.0), oldest);
         let changed = self.report.send_if_modified(|report| {
             let changed = report.settled != settled || report.standing != standing || report.failed != failed;
             (report.settled, report.standing, report.failed) = (settled, standing, failed);

@@ -8,6 +8,7 @@ mod bulk_cases;
 mod cli;
 mod demo;
 mod harness;
+mod keys;
 mod kill;
 mod servers;
 mod sink;

@@ -166,3 +166,37 @@ fn a_plugin_has_its_limits() {
     assert_eq!(refused, ["large", "slow"], "{letters:?}");
     world.drop_slot();
 }
+
+#[test]
+fn an_index_that_is_not_to_be_made() {
+    let world = World::new("create");
+    world.sql.run("CREATE TABLE t (id int PRIMARY KEY); INSERT INTO t VALUES (1)");
+    world.config("streams: [{ name: t, from: public.t, index: t, create: false }]");
+    world.tidemill(&["check"]).refused(1, &["index `t`", "create"]);
+    world.tidemill(&["run", "--until-caught-up"]).refused(1, &["index `t`", "create"]);
+    assert_eq!(world.http().call("GET", "/t", None).0, 404, "it was not made");
+    assert_eq!(world.http().call("PUT", "/t", Some(&json!({}))).0, 200);
+    world.catch_up();
+    assert_eq!(world.documents("t").len(), 1);
+    world.drop_slot();
+}
+
+#[test]
+fn a_sink_knows_us_by_any_credentials() {
+    let world = World::new("auth");
+    world.sql.run("CREATE TABLE t (id int PRIMARY KEY)");
+    // `tidemill:secret` and `id:secret`, encoded.
+    for (auth, header) in [
+        ("{ basic: { user: tidemill, password: secret } }", "Basic dGlkZW1pbGw6c2VjcmV0"),
+        ("{ bearer: token }", "Bearer token"),
+        ("{ api_key: \"id:secret\" }", "ApiKey aWQ6c2VjcmV0"),
+        ("{ api_key: aWQ6c2VjcmV0 }", "ApiKey aWQ6c2VjcmV0"),
+    ] {
+        let sink = ScriptedSink::before(&world.index.url, move |request| {
+            (request.header("authorization") != Some(header)).then(|| Answer::json(401, &json!({ "status": 401 })))
+        });
+        let sink = format!("url: {}\nauth: {auth}", sink.url);
+        world.config_with(&format!("url: {}", world.url()), &sink, "streams: [{ name: t, from: public.t, index: t }]");
+        world.tidemill(&["check"]).succeeded();
+    }
+}

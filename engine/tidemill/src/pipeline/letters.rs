@@ -63,8 +63,10 @@ impl Letters {
         }
         let mut taken = Vec::new();
         for action in &encoded.actions {
-            let lines = String::from_utf8_lossy(&encoded.body[action.start..action.end]);
-            let place = place_of(lines.split('\n').next().unwrap_or_default());
+            let lines = &encoded.body[action.start..action.end];
+            // Not the document, which is most of it.
+            let line = lines.split(|&byte| byte == b'\n').next().unwrap_or_default();
+            let place = place_of(&String::from_utf8_lossy(line));
             if self.waiting.contains(&place) {
                 taken.push((place.0, place.1, action.version));
             }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use crate::harness::{Faults, PATIENCE, Sql, World, postgres};
+use crate::harness::{Faults, PATIENCE, Sql, World, await_some, postgres};
 
 const ITEMS: &str = "streams: [{ name: items, from: public.items, index: items }]";
 
@@ -436,4 +436,56 @@ fn a_large_value_of_a_row_whose_key_is_a_time() {
     let lamp = json!({ "name": "big lamp", "manual": "read me ".repeat(1000) });
     assert_eq!(documents.values().collect::<Vec<_>>(), [&lamp; 6]);
     world.drop_slot();
+}
+
+/// A plugin that asks for its batch again gets it for as long as it takes, and holds nobody else back meanwhile; one that
+/// cannot go on pauses its stream.
+#[test]
+fn a_plugin_that_asks_for_its_batch_again() {
+    let world = World::new("again");
+    let fixture = concat!(env!("CARGO_MANIFEST_DIR"), "/../../plugins/fixtures/hostile.wasm");
+    world.file("hostile.wasm", std::fs::read(fixture).expect("a plugin of the tests"));
+    let mut streams = "streams:\n".to_owned();
+    for (name, misdeed) in [
+        ("plain", None),
+        ("later", Some("misdeed: retry, rows: [7], amount: 3")),
+        ("never", Some("misdeed: retry, rows: [7]")),
+        ("fatal", Some("misdeed: fatal, rows: [7]")),
+    ] {
+        world.sql.run(&format!("CREATE TABLE {name} (id bigint PRIMARY KEY)"));
+        let stages = misdeed.map(|misdeed| format!(", stages: [{{ plugin: hostile.wasm, config: {{ {misdeed} }} }}]"));
+        let stages = stages.unwrap_or_default();
+        streams.push_str(&format!("  - {{ name: {name}, from: public.{name}, index: {name}{stages} }}\n"));
+    }
+    world.config(&streams);
+    let mut engine = world.start();
+    engine.await_log("streaming");
+    let stream = |name: &str| {
+        let status = world.tidemill(&["status", "--json"]).succeeded().json();
+        let stream = status["streams"].as_array().and_then(|all| all.iter().find(|stream| stream["name"] == name));
+        let stream = stream.unwrap_or_else(|| panic!("no `{name}` in {status}"));
+        (
+            stream["state"].as_str().unwrap_or_default().to_owned(),
+            stream["reason"].as_str().unwrap_or_default().to_owned(),
+        )
+    };
+    let await_state = |name: &str, state: &str, words: &str| {
+        let found = await_some(PATIENCE, || {
+            let (now, reason) = stream(name);
+            (now == state && reason.contains(words)).then_some(())
+        });
+        assert!(found.is_some(), "{:?}", stream(name));
+    };
+    world.sql.run("INSERT INTO fatal VALUES (7); INSERT INTO never VALUES (7); INSERT INTO later VALUES (7)");
+    await_state("fatal", "paused", "cannot go on: asked to be fatal");
+    await_state("never", "waiting", "asks for the batch again: asked to retry");
+    for n in 0..4 {
+        world.sql.run(&format!("INSERT INTO plain VALUES ({n})"));
+        world.await_documents("plain", |documents| documents.len() == n + 1);
+    }
+    world.await_documents("later", |documents| documents.keys().eq(["7"]));
+    await_state("later", "streaming", "");
+    await_state("never", "waiting", "asks for the batch again");
+    assert_eq!(world.tidemill(&["dead-letters", "list", "--json"]).json()["dead_letters"], json!([]));
+    engine.kill();
 }

@@ -103,6 +103,9 @@ fn pass(target: &str, request: Request) -> Answer {
         if let Some(kind) = request.header("content-type") {
             to = to.header("content-type", kind);
         }
+        if let Some(encoding) = request.header("content-encoding") {
+            to = to.header("content-encoding", encoding);
+        }
         let answer = to.body(request.body.clone()).send().await?;
         let status = answer.status().as_u16();
         answer.text().await.map(|body| (status, body))

@@ -32,7 +32,7 @@ impl Authority {
         let request = ["req", "-subj", "/CN=localhost", "-keyout", "key.pem", "-out", "request.pem"];
         openssl(&[&request[..], &key].concat());
         let extensions = "subjectAltName=DNS:localhost,IP:127.0.0.1\nbasicConstraints=critical,CA:FALSE\n\
-                          extendedKeyUsage=serverAuth\n";
+                          extendedKeyUsage=serverAuth,clientAuth\n";
         std::fs::write(file("extensions"), extensions).expect("the folder is writable");
         let sign = ["x509", "-req", "-in", "request.pem", "-CA", "ca.pem", "-CAkey", "ca.key", "-set_serial", "1"];
         openssl(&[&sign[..], &["-days", "30", "-extfile", "extensions", "-out", "cert.pem"]].concat());
@@ -41,12 +41,28 @@ impl Authority {
 
     /// Serves TLS with this certificate and passes everything on to `target`; gives the address.
     pub(crate) fn serve_before(&self, target: &str) -> String {
+        self.serve(target, rustls::ServerConfig::builder().with_no_client_auth())
+    }
+
+    /// The same for those alone who have a certificate of this authority.
+    pub(crate) fn serve_known_before(&self, target: &str) -> String {
+        let _installed = rustls::crypto::ring::default_provider().install_default();
+        let mut roots = rustls::RootCertStore::empty();
+        roots.add(CertificateDer::from_pem_file(&self.ca).expect("a file in PEM")).expect("an authority");
+        let verifier = rustls::server::WebPkiClientVerifier::builder(Arc::new(roots)).build().expect("a verifier");
+        self.serve(target, rustls::ServerConfig::builder().with_client_cert_verifier(verifier))
+    }
+
+    fn serve(
+        &self,
+        target: &str,
+        config: rustls::ConfigBuilder<rustls::ServerConfig, rustls::server::WantsServerCert>,
+    ) -> String {
         let certificates = CertificateDer::pem_file_iter(&self.cert).expect("a file in PEM");
         let certificates = certificates.collect::<Result<Vec<_>, _>>().expect("a certificate");
         let key = PrivateKeyDer::from_pem_file(&self.key).expect("a key");
         let target = target.to_owned();
         runtime().block_on(async {
-            let config = rustls::ServerConfig::builder().with_no_client_auth();
             let config = config.with_single_cert(certificates, key).expect("key and certificate fit");
             let acceptor = TlsAcceptor::from(Arc::new(config));
             let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");

@@ -21,6 +21,8 @@ pub struct Misdeed {
 pub struct Hostile {
     id: Column<i64>,
     config: Misdeed,
+    /// Misdeeds so far.
+    count: usize,
 }
 
 impl Transform for Hostile {
@@ -42,7 +44,7 @@ impl Transform for Hostile {
             "plan-many" => (0..5_000 - fields).for_each(|i| plan.make(format!("c{i}"), DataType::Utf8)),
             _ => {}
         }
-        Ok(Hostile { id, config })
+        Ok(Hostile { id, config, count: 0 })
     }
 
     fn process(&mut self, batch: &Batch<'_>) -> Result<Transformed, Failure> {
@@ -52,6 +54,7 @@ impl Transform for Hostile {
             .filter(|row| id.get(*row as usize).is_some_and(|id| self.config.rows.contains(&id)))
             .collect();
         if self.config.rows.is_empty() || !at.is_empty() {
+            self.count += 1;
             self.misbehave(batch.rows(), &at, &mut out)?;
         }
         Ok(out)
@@ -67,6 +70,8 @@ impl Hostile {
             "memory" => drop(vec![1u8; self.config.amount]),
             "memory-a-row" => drop(vec![1u8; self.config.amount * rows]),
             "fatal" => return Err(Failure::Fatal("asked to be fatal".into())),
+            // An amount is how often.
+            "retry" if self.config.amount > 0 && self.count > self.config.amount => {}
             "retry" => return Err(Failure::Retry("asked to retry".into())),
             "reject" => out.rejects = at.iter().map(|row| reject(*row)).collect(),
             "reject-range" => out.rejects = vec![reject(rows as u32)],

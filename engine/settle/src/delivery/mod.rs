@@ -298,6 +298,30 @@ impl Delivery {
         items.map(|item| Sent { kind: item.kind, version: item.version, id: None })
     }
 
+    /// Why nothing is sent until somebody resumes it.
+    pub fn pause_reason(&self) -> Option<&Pause> {
+        self.paused.as_ref()
+    }
+
+    /// The sink takes nothing at present: the last request failed as a whole, or its disk is full.
+    pub fn is_refused(&self) -> bool {
+        self.is_failing() || self.full.is_some()
+    }
+
+    /// The last request failed as a whole.
+    pub fn is_failing(&self) -> bool {
+        self.gate.is_failing()
+    }
+
+    /// Requests in flight.
+    pub fn in_flight(&self) -> usize {
+        self.requests.len()
+    }
+
+    pub fn totals(&self) -> &Totals {
+        &self.totals
+    }
+
     pub fn status(&self) -> Status {
         Status {
             held_documents: self.held.documents,

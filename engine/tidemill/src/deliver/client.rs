@@ -1,13 +1,19 @@
 //! The sink over HTTP: sends requests to its nodes and reads whole, bounded answers. It decides nothing: what an answer means
-//! is `tidemill_settle`'s to say.
+//! is `tidemill_settle`'s to say. One thing it does by itself: a secret that is refused is read from its file once more.
 
 use std::fmt;
+use std::io::Write as _;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
-use reqwest::{Method, StatusCode};
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use reqwest::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use reqwest::{Method, StatusCode, Url};
+
+use crate::config::Auth;
 
 /// An answer longer than this is not read to its end: 10,000 failed items with long reasons fit several times.
 const ANSWER_BYTES_MAX: usize = 64 << 20;
@@ -20,8 +26,7 @@ pub struct SinkOptions {
     pub name: String,
     /// Base URLs without a trailing slash; each may have a path prefix.
     pub urls: Vec<String>,
-    /// The value of the authorization header.
-    pub authorization: Option<HeaderValue>,
+    pub auth: Auth,
     pub tls: Option<rustls::ClientConfig>,
     pub timeout: Duration,
     pub gzip: bool,
@@ -124,21 +129,55 @@ impl Answer {
 #[derive(Clone, Debug)]
 pub struct Sink {
     client: reqwest::Client,
-    options: std::sync::Arc<SinkOptions>,
+    options: Arc<SinkOptions>,
+    /// Where Bulk requests go, for each node.
+    bulk: Arc<[Url]>,
+    /// As its secrets were when they were last read, and the header's value.
+    auth: Arc<RwLock<(Auth, Option<HeaderValue>)>>,
     /// The node that answered last.
-    node: std::sync::Arc<AtomicUsize>,
+    node: Arc<AtomicUsize>,
+}
+
+/// What a request is for.
+#[derive(Clone, Copy, Debug)]
+enum To<'a> {
+    Bulk,
+    Path(&'a str),
+}
+
+/// What a request carries.
+#[derive(Clone, Debug)]
+struct Body {
+    bytes: Bytes,
+    content_type: &'static str,
+    is_gzip: bool,
+}
+
+/// The value of the authorization header; `None` within where no credentials are wanted.
+fn authorization(auth: &Auth) -> Option<Option<HeaderValue>> {
+    let Some(header) = auth.header() else { return Some(None) };
+    let mut value = HeaderValue::from_str(header.expose()).ok()?;
+    value.set_sensitive(true);
+    Some(Some(value))
+}
+
+fn gzip(bytes: &[u8]) -> std::io::Result<Bytes> {
+    // The lines of a bulk are much alike: the fastest level takes most of it, and the worker has better to do.
+    let mut encoder = GzEncoder::new(Vec::with_capacity(bytes.len() / 4), Compression::fast());
+    encoder.write_all(bytes)?;
+    Ok(encoder.finish()?.into())
 }
 
 impl Sink {
     pub fn new(options: SinkOptions) -> Result<Sink, SinkError> {
-        let mut headers = HeaderMap::new();
-        if let Some(authorization) = &options.authorization {
-            let mut authorization = authorization.clone();
-            authorization.set_sensitive(true);
-            headers.insert(AUTHORIZATION, authorization);
-        }
+        let unusable = |why: Cause| SinkError {
+            kind: SinkErrorKind::Options,
+            sink: format!("`{}`", options.name),
+            source: Some(why),
+        };
+        let authorization = authorization(&options.auth)
+            .ok_or_else(|| unusable("the credentials have characters that no header can carry".into()))?;
         let mut builder = reqwest::Client::builder()
-            .default_headers(headers)
             .timeout(options.timeout)
             .connect_timeout(CONNECT_TIMEOUT)
             .tcp_nodelay(true)
@@ -148,12 +187,18 @@ impl Sink {
         if let Some(tls) = &options.tls {
             builder = builder.tls_backend_preconfigured(tls.clone());
         }
-        let client = builder.build().map_err(|error| SinkError {
-            kind: SinkErrorKind::Options,
-            sink: format!("`{}`", options.name),
-            source: Some(Box::new(error)),
-        })?;
-        Ok(Sink { client, options: options.into(), node: AtomicUsize::new(0).into() })
+        let client = builder.build().map_err(|error| unusable(Box::new(error)))?;
+        let bulk = |base: &String| Url::parse(&format!("{base}/_bulk?filter_path={}", tidemill_settle::FILTER_PATH));
+        let bulk: Vec<Url> =
+            options.urls.iter().map(bulk).collect::<Result<_, _>>().map_err(|error| unusable(Box::new(error)))?;
+        let auth = RwLock::new((options.auth.clone(), authorization));
+        Ok(Sink {
+            client,
+            bulk: bulk.into(),
+            auth: auth.into(),
+            options: options.into(),
+            node: AtomicUsize::new(0).into(),
+        })
     }
 
     pub fn name(&self) -> &str {
@@ -161,33 +206,68 @@ impl Sink {
     }
 
     /// One Bulk request. Its lines are sent as they are.
-    pub async fn bulk(&self, body: Bytes) -> Result<Answer, SinkError> {
-        let path = format!("/_bulk?filter_path={}", tidemill_settle::FILTER_PATH);
-        self.call(Method::POST, &path, Some((body, "application/x-ndjson"))).await
+    pub async fn bulk(&self, lines: Bytes) -> Result<Answer, SinkError> {
+        let is_gzip = self.options.gzip;
+        let bytes = match is_gzip {
+            false => lines,
+            true => {
+                let done = tokio::task::spawn_blocking(move || gzip(&lines)).await;
+                let cause = |cause: Cause| self.error(SinkErrorKind::Unreachable, "its gzip", Some(cause));
+                done.map_err(|error| cause(Box::new(error)))?.map_err(|error| cause(Box::new(error)))?
+            }
+        };
+        self.call(Method::POST, To::Bulk, Some(Body { bytes, content_type: "application/x-ndjson", is_gzip })).await
     }
 
     pub async fn get(&self, path: &str) -> Result<Answer, SinkError> {
-        self.call(Method::GET, path, None).await
+        self.call(Method::GET, To::Path(path), None).await
     }
 
     /// A request without a body: some that take none refuse even an empty object.
     pub async fn post(&self, path: &str) -> Result<Answer, SinkError> {
-        self.call(Method::POST, path, None).await
+        self.call(Method::POST, To::Path(path), None).await
     }
 
     pub async fn send(&self, method: Method, path: &str, body: &serde_json::Value) -> Result<Answer, SinkError> {
-        self.call(method, path, Some((body.to_string().into(), "application/json"))).await
+        let bytes = body.to_string().into();
+        self.call(method, To::Path(path), Some(Body { bytes, content_type: "application/json", is_gzip: false })).await
+    }
+
+    /// One that does not know our credentials is asked once more where their file has others by now.
+    async fn call(&self, method: Method, to: To<'_>, body: Option<Body>) -> Result<Answer, SinkError> {
+        let answer = self.call_any(method.clone(), to, body.clone()).await?;
+        if answer.status == 401 && self.renew().await {
+            return self.call_any(method, to, body).await;
+        }
+        Ok(answer)
+    }
+
+    /// Reads the secrets once more; says whether they changed.
+    async fn renew(&self) -> bool {
+        let auth = Arc::clone(&self.auth);
+        let read = move || {
+            let known = auth.read().unwrap_or_else(PoisonError::into_inner).0.clone();
+            // A file that is being written now may be empty, or gone: the next 401 reads it again.
+            let now = known.reload().ok().filter(|now| *now != known)?;
+            let header = authorization(&now)?;
+            *auth.write().unwrap_or_else(PoisonError::into_inner) = (now, header);
+            Some(())
+        };
+        let renewed = matches!(tokio::task::spawn_blocking(read).await, Ok(Some(())));
+        if renewed {
+            tracing::info!(sink = self.options.name, "the credentials were read from their file once more");
+        }
+        renewed
     }
 
     /// Asks the node that answered last; when it takes no connection, the others in turn.
-    async fn call(&self, method: Method, path: &str, body: Option<(Bytes, &'static str)>) -> Result<Answer, SinkError> {
+    async fn call_any(&self, method: Method, to: To<'_>, body: Option<Body>) -> Result<Answer, SinkError> {
         let nodes = self.options.urls.len();
         let first = self.node.load(Ordering::Relaxed);
         let mut tried = 0;
         loop {
             let node = (first + tried) % nodes;
-            let base = &self.options.urls[node];
-            let result = self.call_node(base, method.clone(), path, body.clone()).await;
+            let result = self.call_node(node, method.clone(), to, body.clone()).await;
             tried += 1;
             match result {
                 Err(error) if error.kind == SinkErrorKind::Unreachable && tried < nodes => {}
@@ -203,14 +283,24 @@ impl Sink {
 
     async fn call_node(
         &self,
-        base: &str,
+        node: usize,
         method: Method,
-        path: &str,
-        body: Option<(Bytes, &'static str)>,
+        to: To<'_>,
+        body: Option<Body>,
     ) -> Result<Answer, SinkError> {
-        let mut request = self.client.request(method, format!("{base}{path}"));
-        if let Some((body, content_type)) = body {
-            request = request.header(CONTENT_TYPE, content_type).body(body);
+        let base = &self.options.urls[node];
+        let mut request = match to {
+            To::Bulk => self.client.request(method, self.bulk[node].clone()),
+            To::Path(path) => self.client.request(method, format!("{base}{path}")),
+        };
+        if let Some(authorization) = &self.auth.read().unwrap_or_else(PoisonError::into_inner).1 {
+            request = request.header(AUTHORIZATION, authorization.clone());
+        }
+        if let Some(Body { bytes, content_type, is_gzip }) = body {
+            request = request.header(CONTENT_TYPE, content_type).body(bytes);
+            if is_gzip {
+                request = request.header(CONTENT_ENCODING, "gzip");
+            }
         }
         let mut response = request.send().await.map_err(|error| self.failed(base, error))?;
         let status = response.status();

@@ -5,6 +5,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::client::{Answer, Sink, SinkError};
+use super::prepare::Making;
 
 /// A new index keeps tombstones this long, so that a late request does not bring a deleted document back.
 pub const GC_DELETES: &str = "1h";
@@ -73,13 +74,25 @@ impl Sink {
         }))
     }
 
+    /// The UUIDs of what stands behind a name: one for an index, several for an alias of several; none where it is missing.
+    pub async fn uuids(&self, index: &str) -> Result<Vec<String>, SinkError> {
+        let path = format!("/{}?filter_path=*.settings.index.uuid", escape(index));
+        let answer = self.get(&path).await?;
+        if answer.status == 404 {
+            return Ok(Vec::new());
+        }
+        let body = self.json(&path, &answer)?;
+        let indices = body.as_object().into_iter().flat_map(serde_json::Map::values);
+        Ok(indices.filter_map(|found| Some(found["settings"]["index"]["uuid"].as_str()?.to_owned())).collect())
+    }
+
     /// Makes the index where it is missing. One that another made at the same moment counts as there.
-    pub async fn ensure_index(&self, index: &str, mappings: &Value) -> Result<Ensured, SinkError> {
+    pub async fn ensure_index(&self, index: &str, making: &Making) -> Result<Ensured, SinkError> {
         if let Some(found) = self.index(index).await? {
             return Ok(Ensured::WasThere(found));
         }
         let path = format!("/{}", escape(index));
-        let body = json!({ "settings": { "index": { "gc_deletes": GC_DELETES } }, "mappings": mappings });
+        let body = json!({ "settings": settings(&making.settings), "mappings": making.mappings });
         let answer = self.send(Method::PUT, &path, &body).await?;
         if answer.is_success() {
             return Ok(Ensured::Made);
@@ -152,6 +165,22 @@ pub struct ScrolledId {
     pub _routing: Option<String>,
     #[serde(default)]
     pub _version: Option<u64>,
+}
+
+/// The settings that were asked for, and how long tombstones are kept where they do not say it.
+fn settings(asked: &Value) -> Value {
+    let mut settings = match asked {
+        Value::Null => json!({}),
+        asked => asked.clone(),
+    };
+    let says =
+        |key: &str, inner: &str| asked[key].get(inner).is_some() || asked.get(format!("{key}.{inner}")).is_some();
+    let short = asked.get("gc_deletes").is_some();
+    if !says("index", "gc_deletes") && !short {
+        // A dotted key stands beside whichever form the others have.
+        settings["index.gc_deletes"] = GC_DELETES.into();
+    }
+    settings
 }
 
 fn escape(index: &str) -> String {

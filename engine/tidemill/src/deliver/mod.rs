@@ -9,4 +9,4 @@ mod tls;
 pub use client::{Answer, Sink, SinkError, SinkOptions};
 pub use index::{Ensured, GC_DELETES, IndexInfo, Product, ScrolledId};
 pub use mapping::{Origin, propose};
-pub use prepare::{Preparation, options};
+pub use prepare::{Identities, Known, Preparation, Prepared, options};

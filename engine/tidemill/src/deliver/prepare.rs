@@ -1,8 +1,8 @@
 //! What a stream needs of its sink before the first document: indices that are there, with their mapping, and that are ours.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
+use std::path::Path;
 
-use reqwest::header::HeaderValue;
 use serde_json::Value;
 use tidemill_change::{Epoch, TableId};
 
@@ -16,16 +16,10 @@ use crate::plan::StreamPlan;
 
 /// How a sink is reached, from the configuration.
 pub fn options(sink: &config::Sink) -> Result<SinkOptions> {
-    let authorization = match sink.auth.header() {
-        None => None,
-        Some(header) => Some(HeaderValue::from_str(header.expose()).map_err(|_| {
-            Error::usage(format!("the credentials of sink `{}` have characters that no header can carry", sink.name))
-        })?),
-    };
     Ok(SinkOptions {
         name: sink.name.clone(),
         urls: sink.urls.iter().map(|url| url.as_str().trim_end_matches('/').to_owned()).collect(),
-        authorization,
+        auth: sink.auth.clone(),
         tls: Some(tls::client(&sink.tls)?),
         timeout: sink.timeout,
         gzip: sink.gzip,
@@ -45,66 +39,155 @@ struct Index {
     name: String,
     tables: Vec<TableId>,
     /// What it is made with; `None` where it is not to be made.
-    mapping: Option<Value>,
+    making: Option<Making>,
+}
+
+/// What an index is made with.
+#[derive(Clone, Debug)]
+pub struct Making {
+    pub mappings: Value,
+    pub settings: Value,
+}
+
+impl Making {
+    fn proposed(documents: &arrow_schema::Schema, origin: &Origin<'_>) -> Making {
+        Making { mappings: propose(documents, origin), settings: Value::Null }
+    }
+
+    /// From a file: a mapping alone, or what `PUT index` takes, with `mappings` and `settings`.
+    fn read(path: &Path, origin: &Origin<'_>) -> Result<Making> {
+        let shown = path.display();
+        let text = std::fs::read_to_string(path)
+            .map_err(|error| Error::failed(format!("mapping `{shown}` cannot be read")).with_cause(error))?;
+        let mut file: Value = serde_json::from_str(&text)
+            .map_err(|error| Error::failed(format!("mapping `{shown}` is not JSON")).with_cause(error))?;
+        let Some(keys) = file.as_object_mut() else {
+            return Err(Error::failed(format!("mapping `{shown}` is no object with `properties`")));
+        };
+        let (mut mappings, settings) = match keys.remove("mappings") {
+            None => (file, Value::Null),
+            Some(mappings) => {
+                let settings = keys.remove("settings").unwrap_or_default();
+                if let Some(other) = keys.keys().next() {
+                    return Err(Error::failed(format!(
+                        "mapping `{shown}` has `{other}` beside `mappings`: only `settings` is taken there"
+                    )));
+                }
+                (mappings, settings)
+            }
+        };
+        if !mappings.is_object() || !(settings.is_object() || settings.is_null()) {
+            return Err(Error::failed(format!("mapping `{shown}`: `mappings` and `settings` are objects")));
+        }
+        mappings["_meta"]["tidemill"] = origin.meta();
+        Ok(Making { mappings, settings })
+    }
+}
+
+/// What the state knows of a stream's indices.
+#[derive(Clone, Debug, Default)]
+pub struct Known {
+    /// The tables whose rows are all in them.
+    pub read: HashSet<TableId>,
+    /// The UUIDs of those that documents went into.
+    pub uuids: HashMap<String, String>,
+}
+
+/// Indices that can be written to.
+#[derive(Clone, Debug, Default)]
+pub struct Prepared {
+    /// Those that were there and are this stream's own: what no row belongs to may be removed from them.
+    pub sweepable: HashSet<String>,
+    pub identities: Identities,
+}
+
+/// Which indices a stream writes to: each by its name and the server's UUID.
+///
+/// No option of a bulk keeps the server from making an index that is missing. So one that is deleted under way is there
+/// again with the next document, empty and without its mapping; only its UUID tells.
+#[derive(Clone, Debug, Default)]
+pub struct Identities {
+    stream: String,
+    uuids: Vec<(String, String)>,
+}
+
+impl Identities {
+    pub fn is_empty(&self) -> bool {
+        self.uuids.is_empty()
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.uuids.iter().map(|(name, uuid)| (name.as_str(), uuid.as_str()))
+    }
+
+    /// Looks whether they are what they were; gives what to say of the first that is not.
+    pub async fn look(&self, sink: &Sink) -> std::result::Result<Option<Error>, SinkError> {
+        for (name, uuid) in &self.uuids {
+            let found = sink.uuids(name).await?;
+            if found.is_empty() {
+                return Ok(Some(gone(name, &self.stream)));
+            }
+            if !found.contains(uuid) {
+                return Ok(Some(remade(name, &self.stream)));
+            }
+        }
+        Ok(None)
+    }
+}
+
+fn gone(index: &str, stream: &str) -> Error {
+    Error::failed(format!(
+        "index `{index}` is gone, and with it the documents that were in it: `tidemill backfill {stream}` reads all rows anew, \
+         then `tidemill resume {stream}` makes it and goes on"
+    ))
+}
+
+fn remade(index: &str, stream: &str) -> Error {
+    Error::failed(format!(
+        "index `{index}` was deleted and made anew, without the documents that were in it and with another mapping: delete it, \
+         `tidemill backfill {stream}` reads all rows anew, then `tidemill resume {stream}` makes it and goes on"
+    ))
 }
 
 impl Preparation {
     pub fn of(stream: &StreamPlan, system: u64, epoch: Epoch) -> Result<Preparation> {
         let origin = Origin { stream: &stream.name, system, epoch: epoch.get() };
-        let mapping = |documents: &arrow_schema::Schema| -> Result<Option<Value>> {
+        let making = |documents: &arrow_schema::Schema| -> Result<Option<Making>> {
             Ok(match &stream.create {
                 None => None,
-                Some(Create::Proposed) => Some(propose(documents, &origin)),
-                Some(Create::Mapping(path)) => {
-                    let shown = path.display();
-                    let text = std::fs::read_to_string(path).map_err(|error| {
-                        Error::failed(format!("mapping `{shown}` cannot be read")).with_cause(error)
-                    })?;
-                    let mut mapping: Value = serde_json::from_str(&text)
-                        .map_err(|error| Error::failed(format!("mapping `{shown}` is not JSON")).with_cause(error))?;
-                    if !mapping.is_object() {
-                        return Err(Error::failed(format!("mapping `{shown}` is no object with `properties`")));
-                    }
-                    mapping["_meta"]["tidemill"] = origin.meta();
-                    Some(mapping)
-                }
+                Some(Create::Proposed) => Some(Making::proposed(documents, &origin)),
+                Some(Create::Mapping(path)) => Some(Making::read(path, &origin)?),
             })
         };
         let indices = stream.indices.iter().map(|index| {
             let tables = index.tables.iter().map(|table| table.relation.id).collect();
-            Ok(Index { name: index.name.clone(), tables, mapping: mapping(&index.documents)? })
+            Ok(Index { name: index.name.clone(), tables, making: making(&index.documents)? })
         });
         Ok(Preparation { stream: stream.name.clone(), system, indices: indices.collect::<Result<_>>()? })
     }
 
-    /// Makes what is missing. Gives the indices that were there and are this stream's own: what no row belongs to may be
-    /// removed from them.
+    /// Makes what is missing.
     ///
-    /// An index whose tables were `read` into it is not made anew: whoever removed it has to know that their documents are
-    /// not in the new one.
-    pub async fn carry_out(&self, sink: &Sink, read: &HashSet<TableId>) -> Result<HashSet<String>> {
-        let mut sweepable = HashSet::new();
-        for Index { name, tables, mapping } in &self.indices {
-            let was_filled = tables.iter().any(|table| read.contains(table));
-            let found = match mapping.as_ref().filter(|_| !was_filled) {
-                Some(mapping) => {
-                    match sink.ensure_index(name, mapping).await.map_err(|error| self.failed(name, &error))? {
+    /// An index whose tables were read into it is not made anew, and one that somebody else made anew is not taken:
+    /// whoever removed it has to know that the documents are not in the new one.
+    pub async fn carry_out(&self, sink: &Sink, known: &Known) -> Result<Prepared> {
+        let mut prepared = Prepared::default();
+        prepared.identities.stream.clone_from(&self.stream);
+        for Index { name, tables, making } in &self.indices {
+            let was_filled = tables.iter().any(|table| known.read.contains(table));
+            let found = match making.as_ref().filter(|_| !was_filled) {
+                Some(making) => {
+                    match sink.ensure_index(name, making).await.map_err(|error| self.failed(name, &error))? {
                         Ensured::Made => {
                             tracing::info!(stream = self.stream, index = name, "index made");
-                            continue;
+                            None
                         }
-                        Ensured::WasThere(found) => found,
+                        Ensured::WasThere(found) => Some(found),
                     }
                 }
                 None => match sink.index(name).await.map_err(|error| self.failed(name, &error))? {
-                    Some(found) => found,
-                    None if mapping.is_some() => {
-                        let stream = &self.stream;
-                        return Err(Error::failed(format!(
-                            "index `{name}` is gone, and with it the documents that were in it: `tidemill backfill {stream}` \
-                             reads all rows anew, then `tidemill resume {stream}` goes on"
-                        )));
-                    }
+                    Some(found) => Some(found),
+                    None if making.is_some() => return Err(gone(name, &self.stream)),
                     None => {
                         return Err(Error::failed(format!(
                             "index `{name}` is not there, and `create: false` says not to make it: make it, or leave `create` out"
@@ -112,18 +195,28 @@ impl Preparation {
                     }
                 },
             };
-            if self.is_ours(name, &found)? {
-                sweepable.insert(name.clone());
+            let uuids = sink.uuids(name).await.map_err(|error| self.failed(name, &error))?;
+            let before = known.uuids.get(name);
+            if was_filled && before.is_some_and(|before| !uuids.contains(before)) {
+                return Err(remade(name, &self.stream));
+            }
+            if let Some(uuid) = before.filter(|before| uuids.contains(before)).or(uuids.first()) {
+                prepared.identities.uuids.push((name.clone(), uuid.clone()));
+            }
+            if let Some(found) = found
+                && self.is_ours(name, &found)?
+            {
+                prepared.sweepable.insert(name.clone());
             }
         }
-        Ok(sweepable)
+        Ok(prepared)
     }
 
     /// Looks without making anything: a line for each index.
     pub async fn look(&self, sink: &Sink) -> Vec<Result<String>> {
         let mut lines = Vec::new();
-        for Index { name, mapping, .. } in &self.indices {
-            let line = match (sink.index(name).await, mapping) {
+        for Index { name, making, .. } in &self.indices {
+            let line = match (sink.index(name).await, making) {
                 (Err(error), _) => Err(self.failed(name, &error)),
                 (Ok(None), Some(_)) => Ok(format!("index `{name}` is not there yet: it will be made")),
                 (Ok(None), None) => Err(Error::failed(format!(

@@ -171,28 +171,21 @@ impl Board {
     }
 
     /// Ready: streaming, nothing paused or waiting, within the lag.
+    ///
+    /// Called now and then while metrics are served: it keeps their lag in step with the clock.
     pub(crate) fn readiness(&self, lag: Duration) -> Readiness {
+        let lags: Vec<_> = lock(&self.streams).iter().map(|stream| stream.observed.lag_now()).collect();
         let status = self.status();
         if status.phase != Phase::Streaming {
             let phase = format!("{:?}", status.phase).to_lowercase();
             return Readiness { reasons: vec![format!("the engine is {phase}")] };
         }
-        let reasons = status.streams.iter().filter_map(|stream| match &stream.reason {
+        let reasons = status.streams.iter().zip(lags).filter_map(|(stream, behind)| match &stream.reason {
             Some(reason) => Some(format!("stream `{}`: {reason}", stream.name)),
-            None if self.observed_lag(&stream.name) > lag => {
-                Some(format!("stream `{}` is more than {} s behind", stream.name, lag.as_secs()))
-            }
+            None if behind > lag => Some(format!("stream `{}` is more than {} s behind", stream.name, lag.as_secs())),
             None => None,
         });
         Readiness { reasons: reasons.collect() }
-    }
-
-    fn observed_lag(&self, name: &str) -> Duration {
-        let streams = lock(&self.streams);
-        let stream = streams.iter().find(|stream| stream.name == name);
-        stream.map_or(Duration::ZERO, |stream| {
-            Duration::from_secs_f64(stream.observed.metrics.lag_seconds.get().max(0.0))
-        })
     }
 
     /// Answers commands until the engine ends.

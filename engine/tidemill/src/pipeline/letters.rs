@@ -3,13 +3,16 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use tidemill_change::{ChangeBatch, Lsn, TableId};
+use tidemill_change::ChangeBatch;
 use tidemill_encode::{Action, ActionKind, Encoded, Rejected};
-use tidemill_settle::SinkError;
+use tidemill_settle::{Counts, SinkError};
 
 use crate::config::{DeadLetters, DeadLettersThen, Rejects};
 use crate::metrics::StreamMetrics;
-use crate::state::{BackfillState, LetterFilter, LetterKind, LetterState, NewDeadLetter, State};
+use crate::state::{LetterFilter, LetterKind, LetterState, NewDeadLetter, State};
+
+/// Letters that were dealt with are kept for those who look what happened, up to this many of all streams.
+const CLOSED_LETTERS_MAX: u64 = 10_000;
 
 /// A stream's dead letters.
 pub(crate) struct Letters {
@@ -47,6 +50,7 @@ impl Letters {
         };
         let waiting: HashSet<_> =
             state.dead_letters(&filter)?.into_iter().map(|letter| (letter.index, letter.key)).collect();
+        state.prune_dead_letters(CLOSED_LETTERS_MAX)?;
         metrics.dead_letters_open.set(state.dead_letter_totals(stream)?.rows as i64);
         let window = Window::default();
         Ok(Letters { state, stream: stream.to_owned(), limits, rejects, window, metrics, waiting })
@@ -59,8 +63,10 @@ impl Letters {
         }
         let mut taken = Vec::new();
         for action in &encoded.actions {
-            let lines = String::from_utf8_lossy(&encoded.body[action.start..action.end]);
-            let place = place_of(lines.split('\n').next().unwrap_or_default());
+            let lines = &encoded.body[action.start..action.end];
+            // Not the document, which is most of it.
+            let line = lines.split(|&byte| byte == b'\n').next().unwrap_or_default();
+            let place = place_of(&String::from_utf8_lossy(line));
             if self.waiting.contains(&place) {
                 taken.push((place.0, place.1, action.version));
             }
@@ -72,6 +78,7 @@ impl Letters {
         let marked = tokio::task::spawn_blocking(move || {
             let later = taken.iter().map(|(index, key, version)| (index.as_str(), key.as_str(), *version));
             state.supersede_dead_letters(&stream, later)?;
+            state.prune_dead_letters(CLOSED_LETTERS_MAX)?;
             state.dead_letter_totals(&stream)
         });
         match marked.await {
@@ -84,25 +91,27 @@ impl Letters {
         }
     }
 
-    /// The stream's tables whose rows were all read, and have settled.
-    pub(crate) fn tables_read(&self) -> crate::error::Result<HashSet<TableId>> {
-        let known = self.state.backfills(&self.stream)?;
-        // A stream without backfill has its tables as read at zero.
-        let is_read = |state| matches!(state, BackfillState::Done { consistent_point } if consistent_point > Lsn::ZERO);
-        Ok(known.iter().filter(|known| is_read(known.state)).map(|known| known.table).collect())
-    }
-
     /// Keeps the rows that stages or the encoder refused.
     pub(crate) async fn rejected(&mut self, encoded: &Encoded, batches: &[Arc<ChangeBatch>]) -> Result<(), String> {
         let letters = encoded.rejected.iter().map(|rejected| self.of_reject(rejected, batches)).collect();
         self.store(letters).await
     }
 
-    /// Counts a body's rows; gives the reason to pause where too many of them were refused.
-    pub(crate) fn too_many_rejects(&mut self, encoded: &Encoded) -> Option<String> {
+    /// Counts a body's rows that are not sent: a stage dropped them, or they were refused.
+    pub(crate) fn count_encoded(&mut self, encoded: &Encoded) {
         let rejected = encoded.rejected.len() as u64;
-        self.window.rows += encoded.actions.len() as u64 + encoded.counts.filtered as u64 + rejected;
+        self.window.rows += encoded.counts.filtered as u64 + rejected;
         self.window.rejected += rejected;
+    }
+
+    /// Counts what the sink made of those that were sent.
+    pub(crate) fn count_settled(&mut self, counts: &Counts) {
+        self.window.rows += u64::from(counts.total());
+        self.window.rejected += u64::from(counts.dead);
+    }
+
+    /// Gives the reason to pause where too many rows were refused, by whomever.
+    pub(crate) fn too_many_rejects(&mut self) -> Option<String> {
         if self.window.rows < self.rejects.of {
             return None;
         }
@@ -110,7 +119,7 @@ impl Letters {
         (rejected as f64 > rows as f64 * self.rejects.ratio).then(|| {
             format!(
                 "{rejected} of {rows} rows were rejected, more than `rejects.ratio` {} allows: see `tidemill dead-letters \
-                 list`, mend the plugin or the rows, then `tidemill resume {}`",
+                 list`, mend what refuses them, then `tidemill resume {}`",
                 self.rejects.ratio, self.stream
             )
         })

@@ -257,6 +257,7 @@ impl Engine {
             let config = &stream.config;
             let metrics = metrics.stream(&stream.name);
             let letters = Letters::new(Arc::clone(state), &stream.name, config.dead_letters, config.rejects, metrics)?;
+            let (again, again_out) = watch::channel(None);
             let parts = Parts {
                 name: stream.name.clone(),
                 sink: sinks[stream.sink.as_str()].clone(),
@@ -272,9 +273,10 @@ impl Engine {
                 documents: documents(stream),
                 sweeps: config.actions.insert,
                 preparation: deliver::Preparation::of(stream, started.system, started.epoch)?,
+                again: again_out,
                 paused: started.paused[place].clone(),
             };
-            let handle = spawn(stream, parts, &started, &mut tasks)?;
+            let handle = spawn(stream, parts, again, &started, &mut tasks)?;
             board.add(&handle, observed);
             streams.push(handle);
         }
@@ -458,6 +460,7 @@ impl Engine {
 fn spawn(
     stream: &StreamPlan,
     parts: Parts,
+    again: watch::Sender<Option<String>>,
     started: &Started,
     tasks: &mut tokio::task::JoinSet<()>,
 ) -> Result<StreamHandle> {
@@ -465,8 +468,8 @@ fn spawn(
     let (made, made_out) = mpsc::channel(JOBS_MAX);
     let (wishes, wishes_out) = mpsc::channel(JOBS_MAX);
     let encoder = Encoder::new(stream.encoding(started.epoch));
-    let worker =
-        Worker { chain: stream.chain(), encoder, stream: stream.name.clone(), observed: Arc::clone(&parts.observed) };
+    let (observed, seed) = (Arc::clone(&parts.observed), parts.seed);
+    let worker = Worker { chain: stream.chain(), encoder, stream: stream.name.clone(), observed, again, seed };
     std::thread::Builder::new()
         .name(format!("stream {}", stream.name))
         .spawn(move || worker.run(jobs_out, made))

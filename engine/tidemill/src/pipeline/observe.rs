@@ -1,12 +1,13 @@
 //! What a stream's task says of itself, to `/metrics` and to `status`.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
 use tidemill_change::Lsn;
 use tidemill_encode::Encoded;
-use tidemill_settle::{Counts, Status as Delivering, Totals};
+use tidemill_settle::{Counts, Totals};
 
 use super::stream::Standing;
 use crate::metrics::{Activity, StreamMetrics};
@@ -18,6 +19,8 @@ pub(crate) struct Observed {
     /// Rows of the present backfill that were read, and how many the planner expects.
     pub(crate) backfill_rows: AtomicU64,
     pub(crate) backfill_estimate: AtomicU64,
+    /// When the oldest transaction committed that has not settled, in microseconds since 1970; 0 where all have.
+    oldest_us: AtomicI64,
     latency: Mutex<Latency>,
     totals: Mutex<Totals>,
 }
@@ -28,6 +31,7 @@ impl Observed {
             metrics,
             backfill_rows: AtomicU64::new(0),
             backfill_estimate: AtomicU64::new(0),
+            oldest_us: AtomicI64::new(0),
             latency: Mutex::default(),
             totals: Mutex::default(),
         }
@@ -64,7 +68,7 @@ impl Observed {
         }
     }
 
-    pub(crate) fn standing(&self, standing: &Standing, reading: bool, status: &Delivering) {
+    pub(crate) fn standing(&self, standing: &Standing, reading: bool) {
         let activity = match standing {
             Standing::Paused(_) => Activity::Paused,
             Standing::Waiting(_) => Activity::Waiting,
@@ -74,19 +78,38 @@ impl Observed {
         if self.metrics.activity() != activity {
             self.metrics.set_activity(activity);
         }
-        self.metrics.in_flight.set(status.in_flight as i64);
+    }
+
+    pub(crate) fn delivering(&self, in_flight: usize, now: &Totals) {
+        self.metrics.in_flight.set(in_flight as i64);
         let mut totals = self.totals.lock().unwrap_or_else(PoisonError::into_inner);
         let since = |now: u64, before: u64| now.saturating_sub(before);
         let retried = |totals: &Totals| totals.items_retried + totals.requests_retried;
-        self.metrics.retries.inc_by(since(retried(&status.totals), retried(&totals)));
-        self.metrics.throttled.inc_by(since(status.totals.busy, totals.busy));
-        *totals = status.totals;
+        self.metrics.retries.inc_by(since(retried(now), retried(&totals)));
+        self.metrics.throttled.inc_by(since(now.busy, totals.busy));
+        *totals = *now;
     }
 
-    /// WAL that has not settled, and the age of the oldest commit among it.
-    pub(crate) fn lag(&self, bytes: u64, oldest_us: u64) {
+    /// WAL that has not settled, and when the oldest commit among it was.
+    pub(crate) fn lag(&self, bytes: u64, oldest_us: Option<i64>) {
         self.metrics.lag_bytes.set(bytes as i64);
-        self.metrics.lag_seconds.set(oldest_us as f64 / 1e6);
+        self.oldest_us.store(oldest_us.unwrap_or(0), Ordering::Relaxed);
+        self.metrics.lag_seconds.set(self.age().as_secs_f64());
+    }
+
+    /// How old the oldest commit is by now that has not settled. Time goes on where nothing else happens, so whoever
+    /// looks asks for it, and the metric is right from then on.
+    pub(crate) fn lag_now(&self) -> Duration {
+        let age = self.age();
+        self.metrics.lag_seconds.set(age.as_secs_f64());
+        age
+    }
+
+    fn age(&self) -> Duration {
+        match self.oldest_us.load(Ordering::Relaxed) {
+            0 => Duration::ZERO,
+            at_us => Duration::from_micros(age_us(at_us)),
+        }
     }
 
     pub(crate) fn status(&self, name: &str, standing: &Standing, settled: Lsn, wal_end: Lsn) -> StreamStatus {
@@ -120,6 +143,12 @@ impl Observed {
             latency_ms: latency.summary(),
         }
     }
+}
+
+/// How long ago a moment was, in microseconds since 1970.
+pub(crate) fn age_us(at_us: i64) -> u64 {
+    let now_us = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_micros() as i64);
+    now_us.saturating_sub(at_us).max(0) as u64
 }
 
 /// A stream as `status --json` shows it.

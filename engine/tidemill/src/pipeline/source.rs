@@ -181,7 +181,10 @@ impl<'a> Reader<'a> {
                     match self.decoder.message(&frames.chunk, body)? {
                         Message::Relation(relation) => self.shared.relation(&mut self.decoder, &relation),
                         Message::Begin => self.is_inside = true,
-                        Message::Commit { .. } => self.is_inside = false,
+                        Message::Commit { .. } => {
+                            self.is_inside = false;
+                            self.shared.metrics.source.transactions.inc();
+                        }
                         _ => {}
                     }
                 }

@@ -8,116 +8,36 @@
 //! The order of these steps is what keeps the promise: a span's parts are expected before the first is offered, and a
 //! part settles only after the sink's word or after its dead letter is on disk.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
-use tidemill_change::{BUCKET_LAST, Epoch, Lsn, TableId, Version};
+use tidemill_change::{Epoch, Lsn, TableId, Version};
 use tidemill_encode::{ActionKind as EncodedKind, Encoded};
-use tidemill_settle::{
-    ActionKind, Backoff, Command, Delivery, Failure, GroupId, Item, ItemRef, Ledger, Pause, PauseKind, RequestId,
-    Response, Slice, SpanId,
-};
+use tidemill_settle::{ActionKind, Delivery, GroupId, Item, ItemRef, Ledger, RequestId, SpanId};
 use tokio::sync::{Notify, mpsc, watch};
 
 use super::clock::Clock;
 use super::letters::Letters;
 use super::observe::Observed;
-use super::worker::{Job, Made, Ticket};
-use crate::deliver::{Answer, Preparation, ScrolledId, Sink, SinkError};
+use super::worker::{Made, Ticket};
+use crate::deliver::{Answer, Preparation, Sink, SinkError};
 
+mod outgoing;
+mod prepare;
+mod removal;
+mod report;
 #[cfg(test)]
 mod tests;
 
-/// How a stream stands, for the source, for `status` and for `/readyz`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Standing {
-    /// Entered at start and by `resume`; left for any other.
-    Running,
-    /// The sink does not take documents at present; left by itself.
-    Waiting(String),
-    /// Left by `resume` alone.
-    Paused(String),
-}
-
-/// What a stream tells the others.
-#[derive(Clone, Debug)]
-pub(crate) struct Report {
-    pub(crate) settled: Lsn,
-    pub(crate) standing: Standing,
-    /// It dropped a part of what it got in this generation or in one before: that has to come once more.
-    pub(crate) failed: Option<u32>,
-    /// The tables whose rows were all read and have settled, and the generation in which they were.
-    pub(crate) read: (u32, HashSet<TableId>),
-}
-
-/// What an operator asks of a stream.
-#[derive(Debug)]
-pub(crate) enum Wish {
-    Pause,
-    Resume,
-}
-
-/// The source's hold on a stream.
-#[derive(Debug)]
-pub(crate) struct StreamHandle {
-    pub(crate) name: String,
-    pub(crate) jobs: mpsc::Sender<Job>,
-    pub(crate) wishes: mpsc::Sender<Wish>,
-    pub(crate) report: watch::Receiver<Report>,
-    pub(crate) tables: HashSet<TableId>,
-    /// Takes part in what the source reads now.
-    pub(crate) attached: bool,
-    /// What it had settled when the source last began.
-    pub(crate) from: Lsn,
-}
-
-impl StreamHandle {
-    pub(crate) fn settled(&self) -> Lsn {
-        self.report.borrow().settled
-    }
-
-    pub(crate) fn is_running(&self) -> bool {
-        self.attached && !matches!(self.report.borrow().standing, Standing::Paused(_))
-    }
-
-    pub(crate) fn is_paused(&self) -> bool {
-        matches!(self.report.borrow().standing, Standing::Paused(_))
-    }
-
-    pub(crate) fn is_waiting(&self) -> bool {
-        matches!(self.report.borrow().standing, Standing::Waiting(_))
-    }
-
-    pub(crate) fn has_read(&self, generation: u32, table: TableId) -> bool {
-        let report = self.report.borrow();
-        report.read.0 == generation && report.read.1.contains(&table)
-    }
-
-    pub(crate) fn wants(&self, table: TableId) -> bool {
-        self.tables.contains(&table)
-    }
-
-    pub(crate) fn has_room(&self) -> bool {
-        self.jobs.capacity() > 0
-    }
-
-    /// It dropped a part of what it got in this generation.
-    pub(crate) fn has_failed(&self, generation: u32) -> bool {
-        self.report.borrow().failed.is_some_and(|failed| failed >= generation)
-    }
-
-    /// One whose sink is away would only be let go once more.
-    pub(crate) fn wants_to_be_taken_up(&self, generation: u32) -> bool {
-        let was_let_go = !self.attached && self.has_room() && !self.is_waiting();
-        !self.is_paused() && (was_let_go || self.has_failed(generation))
-    }
-}
+use self::prepare::{Look, Watching};
+pub(crate) use self::removal::Documents;
+use self::removal::Which;
+pub(crate) use self::report::{Report, Standing, StreamHandle, Wish, away, paused};
 
 /// A body that was handed to the delivery machine, kept until all of it has settled.
 #[derive(Debug)]
@@ -140,20 +60,6 @@ enum PartOf {
     },
 }
 
-/// The documents of one table: those of an index whose ids begin so.
-#[derive(Clone, Debug)]
-pub(crate) struct Documents {
-    pub(crate) index: String,
-    pub(crate) prefix: String,
-}
-
-/// How often the sink was asked in vain, and how long to wait before it is asked again.
-#[derive(Debug)]
-struct Patience {
-    backoff: Backoff,
-    failures: u32,
-}
-
 /// Rows of a table that were there before, on their way.
 #[derive(Clone, Copy, Debug)]
 struct Reading {
@@ -164,7 +70,13 @@ struct Reading {
     read: bool,
 }
 
-type Sending = BoxFuture<'static, (RequestId, Result<Answer, SinkError>)>;
+/// What came of something that was sent to the sink.
+enum Came {
+    Answer(RequestId, Result<Answer, SinkError>),
+    Look(Look),
+}
+
+type Awaited = BoxFuture<'static, Came>;
 
 /// What a stream task is made of.
 pub(crate) struct Parts {
@@ -185,6 +97,8 @@ pub(crate) struct Parts {
     /// A backfill takes in all rows, so that a document without one is no longer right.
     pub(crate) sweeps: bool,
     pub(crate) preparation: Preparation,
+    /// Why a plugin has to run a batch again, as long as it has to.
+    pub(crate) again: watch::Receiver<Option<String>>,
     /// Why it was paused when the engine last ran.
     pub(crate) paused: Option<String>,
 }
@@ -197,9 +111,9 @@ pub(crate) struct StreamTask {
     generation: u32,
     /// What came of this generation or an earlier one is not wanted: a job of it failed.
     failed: Option<u32>,
-    groups: HashMap<GroupId, Group>,
+    groups: BTreeMap<GroupId, Group>,
     next_group: u64,
-    in_flight: FuturesUnordered<Sending>,
+    in_flight: FuturesUnordered<Awaited>,
     /// What operators ask: heard wherever something is waited for.
     wishes: mpsc::Receiver<Wish>,
     /// What is waited for outside of the delivery: the sink's word about an index.
@@ -210,8 +124,11 @@ pub(crate) struct StreamTask {
     /// Why it is paused, where the machine does not know: a plugin, or an operator.
     halted: Option<String>,
     last_error: Option<String>,
+    /// Before anything more is sent, the indices have to be looked at.
+    unprepared: bool,
     /// Indices that we made, in an earlier run: a document in them without a row is one that is no longer right.
     sweepable: HashSet<String>,
+    watching: Watching,
     report: watch::Sender<Report>,
 }
 
@@ -227,7 +144,7 @@ impl StreamTask {
             open: None,
             generation: 0,
             failed: None,
-            groups: HashMap::new(),
+            groups: BTreeMap::new(),
             next_group: 0,
             in_flight: FuturesUnordered::new(),
             wishes,
@@ -236,7 +153,9 @@ impl StreamTask {
             reading: HashMap::new(),
             halted: None,
             last_error: None,
+            unprepared: true,
             sweepable: HashSet::new(),
+            watching: Watching::default(),
             report,
             parts,
         };
@@ -248,7 +167,6 @@ impl StreamTask {
         if let Some(reason) = self.parts.paused.take() {
             self.halt(reason);
         }
-        self.prepare().await;
         let mut open = true;
         while open || !self.delivery.is_idle() {
             self.carry_out().await;
@@ -259,7 +177,9 @@ impl StreamTask {
             tokio::select! {
                 biased;
                 Some(wish) = self.wishes.recv() => self.wish(&wish),
-                Some((request, answer)) = self.in_flight.next() => self.answered(request, answer),
+                Some(came) = self.in_flight.next() => self.came(came),
+                // It is told at the next turn.
+                Ok(()) = self.parts.again.changed() => {}
                 work = made.recv(), if wants => match work {
                     Some(work) => self.take(work).await,
                     None => {
@@ -273,58 +193,6 @@ impl StreamTask {
         self.tell();
     }
 
-    /// Makes the indices that are missing. A sink that is not there is waited for; one that refuses pauses the stream.
-    async fn prepare(&mut self) {
-        let mut patience = self.patience();
-        loop {
-            self.tell();
-            if self.halted.is_some() {
-                match self.wishes.recv().await {
-                    Some(wish) => self.wish(&wish),
-                    None => return,
-                }
-                continue;
-            }
-            let read = match self.parts.letters.tables_read() {
-                Ok(read) => read,
-                Err(error) => {
-                    self.halt(error.to_string());
-                    continue;
-                }
-            };
-            match self.parts.preparation.carry_out(&self.parts.sink, &read).await {
-                Ok(sweepable) => {
-                    self.sweepable = sweepable;
-                    self.last_error = None;
-                    self.waits = None;
-                    return self.tell();
-                }
-                Err(error) if error.is_transient() => self.wait_for_sink(&error, &mut patience).await,
-                Err(error) => self.halt(error.to_string()),
-            }
-        }
-    }
-
-    fn patience(&self) -> Patience {
-        let limits = &self.parts.limits;
-        Patience { backoff: Backoff::new(limits.retry_delay_min, limits.retry_delay_max, self.parts.seed), failures: 0 }
-    }
-
-    /// Lets some time pass, the more the oftener, and says that the sink is waited for.
-    async fn wait_for_sink(&mut self, error: &(dyn std::fmt::Display + Sync), patience: &mut Patience) {
-        patience.failures += 1;
-        let until = tokio::time::Instant::now() + patience.backoff.delay(patience.failures);
-        tracing::warn!(stream = self.parts.name, %error, "the sink is waited for");
-        self.waits = Some(error.to_string());
-        loop {
-            self.tell();
-            tokio::select! {
-                Some(wish) = self.wishes.recv() => self.wish(&wish),
-                () = tokio::time::sleep_until(until) => return,
-            }
-        }
-    }
-
     fn wake(&self) -> tokio::time::Instant {
         /// An hour: nothing to wake for.
         const NEVER: Duration = Duration::from_secs(3600);
@@ -334,8 +202,15 @@ impl StreamTask {
         }
     }
 
+    fn came(&mut self, came: Came) {
+        match came {
+            Came::Answer(request, answer) => self.answered(request, answer),
+            Came::Look(look) => self.looked(look),
+        }
+    }
+
     fn is_paused(&self) -> bool {
-        self.delivery.status().paused.is_some()
+        self.delivery.pause_reason().is_some()
     }
 
     fn wish(&mut self, wish: &Wish) {
@@ -347,6 +222,7 @@ impl StreamTask {
             Wish::Resume => {
                 self.halted = None;
                 self.last_error = None;
+                self.unprepared = true;
                 self.delivery.resume(self.parts.clock.now());
             }
         }
@@ -447,7 +323,8 @@ impl StreamTask {
                 Err(error) => return self.fail(error),
             }
         }
-        if let Some(reason) = self.parts.letters.too_many_rejects(&encoded) {
+        self.parts.letters.count_encoded(&encoded);
+        if let Some(reason) = self.parts.letters.too_many_rejects() {
             self.halt(reason);
         }
         if encoded.actions.is_empty() {
@@ -522,274 +399,6 @@ impl StreamTask {
         self.parts.moved.notify_one();
         Ok(())
     }
-
-    /// Does what the machine said, until it says no more.
-    async fn carry_out(&mut self) {
-        let mut letters = match self.halted {
-            None => std::mem::take(&mut self.unwritten),
-            Some(_) => Vec::new(),
-        };
-        loop {
-            while let Some(command) = self.delivery.next_command() {
-                match command {
-                    Command::Send { request, slices, bytes, .. } => self.send(request, &slices, bytes),
-                    Command::DeadLetter { item, error } => letters.push((item, error)),
-                    // A late request of unknown outcome is outlived by the tombstone: see `index.gc_deletes`.
-                    Command::ReadBack { .. } => {}
-                    Command::Settled { group, counts } => {
-                        self.parts.observed.settled(&counts);
-                        if let Some(part_of) = self.groups.get(&group).map(|group| group.part_of) {
-                            self.settled(part_of, counts.total());
-                        }
-                    }
-                    Command::GroupDone(group) => self.done(group).await,
-                    Command::Pause(pause) => self.paused(&pause),
-                    Command::Resumed => tracing::info!(stream = self.parts.name, "the sink takes documents again"),
-                }
-            }
-            if letters.is_empty() {
-                return;
-            }
-            self.write_letters(std::mem::take(&mut letters)).await;
-        }
-    }
-
-    fn send(&mut self, request: RequestId, slices: &[Slice], bytes: u64) {
-        let body = self.body(slices);
-        self.parts.observed.request(bytes);
-        let sink = self.parts.sink.clone();
-        self.in_flight.push(Box::pin(async move { (request, sink.bulk(body).await) }));
-    }
-
-    /// The lines of a request. The common case, one piece of one body, is not copied.
-    fn body(&self, slices: &[Slice]) -> Bytes {
-        let piece = |slice: &Slice| {
-            let encoded = &self.groups[&slice.group].encoded;
-            let first = &encoded.actions[slice.start as usize];
-            let last = &encoded.actions[(slice.start + slice.len - 1) as usize];
-            encoded.body.slice(first.start..last.end)
-        };
-        if let [slice] = slices {
-            return piece(slice);
-        }
-        let mut body = BytesMut::new();
-        for slice in slices {
-            body.extend_from_slice(&piece(slice));
-        }
-        body.freeze()
-    }
-
-    fn answered(&mut self, request: RequestId, answer: Result<Answer, SinkError>) {
-        let now = self.parts.clock.now();
-        match answer {
-            Ok(answer) => {
-                let response = Response {
-                    status: answer.status,
-                    retry_after: answer.retry_after,
-                    body: &answer.body,
-                    items_left_out: false,
-                };
-                let wal_end = Lsn(self.parts.wal_end.load(Ordering::Relaxed));
-                if let Some(horizon) = Version::new(self.parts.epoch, wal_end, BUCKET_LAST) {
-                    self.delivery.set_horizon(horizon);
-                }
-                let answer = tidemill_settle::read(&response, self.delivery.sent(request));
-                self.note(&answer);
-                self.delivery.answered(now, request, answer);
-            }
-            Err(error) => {
-                self.last_error = Some(error.to_string());
-                tracing::warn!(stream = self.parts.name, %error, "a request failed; it is sent again");
-                let failure = if error.is_unreachable() { Failure::NotSent } else { Failure::Unknown };
-                self.delivery.failed(now, request, failure);
-                if error.is_untrusted() {
-                    self.halt(error.to_string());
-                }
-            }
-        }
-    }
-
-    /// Keeps the last trouble's words for `status`.
-    fn note(&mut self, answer: &tidemill_settle::Answer) {
-        match answer {
-            tidemill_settle::Answer::Items(_) if !self.delivery.status().failing => self.last_error = None,
-            tidemill_settle::Answer::RetryWhole { trouble, .. } => self.last_error = Some(trouble.to_string()),
-            tidemill_settle::Answer::Unknown(unknown) => {
-                tracing::warn!(stream = self.parts.name, reason = %unknown, "an answer could not be read; the lines are sent again");
-                self.last_error = Some(unknown.to_string());
-            }
-            _ => {}
-        }
-    }
-
-    fn paused(&mut self, pause: &Pause) {
-        if pause.kind == PauseKind::SinkFull {
-            tracing::error!(stream = self.parts.name, reason = %pause, "the stream waits");
-        } else {
-            tracing::error!(stream = self.parts.name, reason = %pause, "stream paused");
-        }
-        self.last_error = Some(pause.to_string());
-    }
-
-    async fn done(&mut self, id: GroupId) {
-        let Some(group) = self.groups.remove(&id) else { return };
-        if let Err(error) = self.parts.letters.superseded_by(&group.encoded).await {
-            self.halt(error);
-        }
-        self.parts.observed.acknowledged(group.committed_us.iter().map(|&at| age_us(at)));
-    }
-
-    async fn write_letters(&mut self, letters: Vec<(ItemRef, tidemill_settle::SinkError)>) {
-        let written = letters.iter().filter_map(|(item, error)| {
-            let group = self.groups.get(&item.group)?;
-            let action = &group.encoded.actions[item.index as usize];
-            Some(self.parts.letters.of_action(&group.encoded, action, &group.batches, error))
-        });
-        let written: Vec<_> = written.collect();
-        if let Err(error) = self.parts.letters.store(written).await {
-            self.unwritten.extend(letters);
-            return self.halt(error);
-        }
-        let now = self.parts.clock.now();
-        for (item, _) in letters {
-            self.delivery.dead_lettered(now, item);
-        }
-        if let Some(reason) = self.parts.letters.full().await {
-            self.halt(reason);
-        }
-    }
-
-    /// TRUNCATE: what precedes it settles, then each document that is there is deleted at the truncate's version.
-    async fn empty(&mut self, truncate: &tidemill_change::Truncate, part_of: PartOf) {
-        let Some(version) = Version::new(self.parts.epoch, truncate.commit.lsn, truncate.bucket) else {
-            return self.halt("the WAL is past what a version can hold".to_owned());
-        };
-        for table in &truncate.tables {
-            let Some(documents) = self.parts.documents.get(table).cloned() else { continue };
-            self.until_idle().await;
-            if let Err(error) = self.delete_patiently(&documents, version, Which::All, part_of).await {
-                let index = documents.index;
-                return self.fail(format!("TRUNCATE could not be carried out on index `{index}`: {error}"));
-            }
-        }
-    }
-
-    /// As [`StreamTask::delete_all`], again from the beginning for as long as the sink is away: what is gone is not found
-    /// a second time.
-    async fn delete_patiently(
-        &mut self,
-        documents: &Documents,
-        version: Version,
-        which: Which,
-        part_of: PartOf,
-    ) -> Result<(), SinkError> {
-        let mut patience = self.patience();
-        loop {
-            match self.delete_all(documents, version, which, part_of).await {
-                Err(error) if error.is_transient() => self.wait_for_sink(&error, &mut patience).await,
-                done => {
-                    self.waits = None;
-                    return done;
-                }
-            }
-        }
-    }
-
-    async fn delete_all(
-        &mut self,
-        documents: &Documents,
-        version: Version,
-        which: Which,
-        part_of: PartOf,
-    ) -> Result<(), SinkError> {
-        let Documents { index, prefix } = documents;
-        self.parts.sink.refresh(index).await?;
-        let (mut scroll, mut ids) = self.parts.sink.scroll(index).await?;
-        while !ids.is_empty() {
-            ids.retain(|id| id._id.starts_with(prefix.as_str()));
-            ids.retain(|id| {
-                id._version.is_some_and(|stored| is_ours(stored) && (which == Which::All || stored < version.get()))
-            });
-            let encoded = deletes(&ids, version);
-            let parts = encoded.actions.len() as u32;
-            match part_of {
-                PartOf::Span(span) => {
-                    if let Err(error) = self.ledger.expect(span, parts) {
-                        self.fail(error.to_string());
-                    }
-                }
-                PartOf::Backfill { table, .. } => {
-                    if let Some(reading) = self.reading.get_mut(&table) {
-                        reading.outstanding += u64::from(parts);
-                    }
-                }
-            }
-            self.offer(encoded, part_of, Vec::new()).await;
-            self.until_idle().await;
-            (scroll, ids) = self.parts.sink.scroll_on(&scroll).await?;
-        }
-        self.parts.sink.end_scroll(&scroll).await;
-        Ok(())
-    }
-
-    /// Delivers until all that was offered has settled.
-    async fn until_idle(&mut self) {
-        loop {
-            self.carry_out().await;
-            self.tell();
-            if self.delivery.is_idle() {
-                return;
-            }
-            let wake = self.wake();
-            tokio::select! {
-                Some(wish) = self.wishes.recv() => self.wish(&wish),
-                Some((request, answer)) = self.in_flight.next() => self.answered(request, answer),
-                () = tokio::time::sleep_until(wake) => self.delivery.tick(self.parts.clock.now()),
-            }
-        }
-    }
-
-    fn with_way_on(&self, reason: String) -> String {
-        if reason.contains("tidemill resume") {
-            return reason;
-        }
-        format!("{reason}; then `tidemill resume {}`", self.parts.name)
-    }
-
-    /// Lets the others know how it stands.
-    fn tell(&mut self) {
-        let (settled, failed) = (self.ledger.settled(), self.failed);
-        let status = self.delivery.status();
-        let standing = if let Some(reason) = &self.halted {
-            Standing::Paused(self.with_way_on(reason.clone()))
-        } else if let Some(pause) = &status.paused {
-            Standing::Paused(self.with_way_on(pause.to_string()))
-        } else if status.sink_full || status.failing {
-            Standing::Waiting(self.last_error.clone().unwrap_or_else(|| "the sink does not answer".to_owned()))
-        } else if let Some(error) = &self.waits {
-            Standing::Waiting(error.clone())
-        } else {
-            Standing::Running
-        };
-        self.parts.observed.standing(&standing, !self.reading.is_empty(), &status);
-        let wal_end = self.parts.wal_end.load(Ordering::Relaxed);
-        let oldest_us = self.groups.values().filter_map(|group| group.committed_us.first()).min();
-        self.parts.observed.lag(wal_end.saturating_sub(settled.0), oldest_us.map_or(0, |&at| age_us(at)));
-        let changed = self.report.send_if_modified(|report| {
-            let changed = report.settled != settled || report.standing != standing || report.failed != failed;
-            (report.settled, report.standing, report.failed) = (settled, standing, failed);
-            changed
-        });
-        if changed {
-            self.parts.moved.notify_one();
-        }
-    }
-}
-
-/// How long ago a moment was, in microseconds since 1970.
-fn age_us(at_us: i64) -> u64 {
-    let now_us = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_micros() as i64);
-    now_us.saturating_sub(at_us).max(0) as u64
 }
 
 fn item(action: &tidemill_encode::Action) -> Item {
@@ -802,74 +411,5 @@ fn item(action: &tidemill_encode::Action) -> Item {
             EncodedKind::Delete => ActionKind::Delete,
         },
         serial: action.serial,
-    }
-}
-
-/// Whether a change can have given this version: WAL begins with its second segment, so what lies below was counted by the
-/// sink for somebody who wrote there without a version.
-fn is_ours(stored: u64) -> bool {
-    const WAL_BEGINS: Lsn = Lsn(16 << 20);
-    Version::from(stored).commit() >= Lsn(WAL_BEGINS.0 - 8)
-}
-
-/// Which documents of an index are meant.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Which {
-    All,
-    /// Those with a lower version.
-    Older,
-}
-
-/// Deletes at one version, as the encoder would have made them.
-fn deletes(ids: &[ScrolledId], version: Version) -> Encoded {
-    let (mut body, mut actions) = (BytesMut::new(), Vec::with_capacity(ids.len()));
-    for (key, id) in ids.iter().enumerate() {
-        let start = body.len();
-        let mut meta = serde_json::json!({
-            "_index": id._index, "_id": id._id, "version": version.get(), "version_type": "external_gte",
-        });
-        if let Some(routing) = &id._routing {
-            meta["routing"] = routing.as_str().into();
-        }
-        body.extend_from_slice(serde_json::json!({ "delete": meta }).to_string().as_bytes());
-        body.extend_from_slice(b"\n");
-        actions.push(tidemill_encode::Action {
-            kind: EncodedKind::Delete,
-            serial: false,
-            // There is no change behind it.
-            batch: u32::MAX,
-            change: 0,
-            // An id stands once in a scroll, and nothing else is under way meanwhile.
-            key: key as u64,
-            version,
-            start,
-            end: body.len(),
-        });
-    }
-    Encoded { body: body.freeze(), actions, rejected: Vec::new(), counts: tidemill_encode::Counts::default() }
-}
-
-/// Waits until a stream is paused, or was: it then dropped something of this generation.
-pub(crate) async fn paused(mut report: watch::Receiver<Report>, generation: u32) {
-    let is_paused = |report: &Report| {
-        matches!(report.standing, Standing::Paused(_)) || report.failed.is_some_and(|failed| failed >= generation)
-    };
-    let paused = report.wait_for(is_paused).await;
-    if paused.is_err() {
-        // Its task has ended; whoever waits learns it elsewhere.
-        std::future::pending().await
-    }
-}
-
-/// Waits until a stream's sink has been away for so long without a break.
-pub(crate) async fn away(mut report: watch::Receiver<Report>, long: Duration) {
-    let is_waiting = |report: &Report| matches!(report.standing, Standing::Waiting(_));
-    loop {
-        if report.wait_for(is_waiting).await.is_err() {
-            std::future::pending().await
-        }
-        if tokio::time::timeout(long, report.wait_for(|report| !is_waiting(report))).await.is_err() {
-            return;
-        }
     }
 }

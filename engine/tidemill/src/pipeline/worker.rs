@@ -1,13 +1,22 @@
 //! A stream's worker: a thread that runs what only computes. Batches in, Bulk bodies out, in order.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use tidemill_change::{ChangeBatch, Lsn, Staged, TableId, Truncate};
 use tidemill_encode::{Encoded, Encoder};
+use tidemill_settle::Backoff;
 use tidemill_stage::Chain;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use super::observe::Observed;
+
+/// The first and the longest delay before a batch that a plugin asked for again is run again. How often is not counted: what
+/// it waits for may take any time, and the WAL keeps the rows meanwhile.
+const RETRY_DELAY_MIN: Duration = Duration::from_millis(200);
+const RETRY_DELAY_MAX: Duration = Duration::from_secs(10);
+/// While it waits, a worker sees this often whether it is still wanted.
+const LOOK_INTERVAL: Duration = Duration::from_millis(100);
 
 /// What a job's rows belong to: what is told once they have all settled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,6 +53,9 @@ pub(crate) struct Worker {
     pub(crate) encoder: Encoder,
     pub(crate) stream: String,
     pub(crate) observed: Arc<Observed>,
+    /// Why a batch has to be run again, as long as it has to.
+    pub(crate) again: watch::Sender<Option<String>>,
+    pub(crate) seed: u64,
 }
 
 impl Worker {
@@ -52,7 +64,7 @@ impl Worker {
         while let Some(job) = jobs.blocking_recv() {
             let rows: usize = job.batches.iter().map(|batch| batch.changes.len()).sum();
             self.observed.metrics.rows_in.inc_by(rows as u64);
-            let encoded = self.encode(&job.batches);
+            let Some(encoded) = self.encode(&job.batches, &made) else { return };
             let Job { generation, ticket, batches, truncate } = job;
             if made.blocking_send(Made { generation, ticket, batches, truncate, encoded }).is_err() {
                 return;
@@ -60,11 +72,48 @@ impl Worker {
         }
     }
 
-    fn encode(&mut self, batches: &[Arc<ChangeBatch>]) -> Result<Encoded, String> {
+    /// `None` where nobody waits for it any more.
+    fn encode(&mut self, batches: &[Arc<ChangeBatch>], made: &mpsc::Sender<Made>) -> Option<Result<Encoded, String>> {
         let mut staged: Vec<Staged> = Vec::with_capacity(batches.len());
         for batch in batches {
-            staged.push(self.chain.run(Arc::clone(batch)).map_err(|error| error.to_string())?);
+            match self.stage(batch, made)? {
+                Ok(passed) => staged.push(passed),
+                Err(reason) => return Some(Err(reason)),
+            }
         }
+        Some(self.encoder.encode(&staged).map_err(|error| error.to_string()))
+    }
+
+    /// Passes a batch through the stages, again and again where a plugin asks for that: so it waits for nobody but its
+    /// own stream.
+    fn stage(&mut self, batch: &Arc<ChangeBatch>, made: &mpsc::Sender<Made>) -> Option<Result<Staged, String>> {
+        let mut backoff = Backoff::new(RETRY_DELAY_MIN, RETRY_DELAY_MAX, self.seed);
+        let mut failures = 0;
+        loop {
+            let passed = self.chain.run(Arc::clone(batch));
+            self.log();
+            let error = match passed {
+                Err(error) if error.is_transient() => error,
+                passed => {
+                    self.again.send_if_modified(|again| again.take().is_some());
+                    return Some(passed.map_err(|error| error.to_string()));
+                }
+            };
+            failures += 1;
+            let delay = backoff.delay(failures);
+            tracing::warn!(stream = self.stream, %error, delay_ms = delay.as_millis() as u64, "a batch is run again");
+            self.again.send_replace(Some(error.to_string()));
+            let until = Instant::now() + delay;
+            while let Some(left) = until.checked_duration_since(Instant::now()) {
+                if made.is_closed() {
+                    return None;
+                }
+                std::thread::sleep(left.min(LOOK_INTERVAL));
+            }
+        }
+    }
+
+    fn log(&mut self) {
         let logs = self.chain.take_logs();
         for line in &logs.lines {
             tracing::info!(stream = self.stream, stage = line.stage, level = ?line.level, "plugin: {}", line.message);
@@ -72,6 +121,5 @@ impl Worker {
         if logs.dropped > 0 {
             tracing::warn!(stream = self.stream, dropped = logs.dropped, "plugins logged more than is kept");
         }
-        self.encoder.encode(&staged).map_err(|error| error.to_string())
     }
 }

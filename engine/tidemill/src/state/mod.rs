@@ -4,6 +4,7 @@
 //!   source        whose state this is: cluster, database, slot; the epoch; how far WAL was received
 //!   streams       each stream's plan, its settled LSN, and why it is paused
 //!   backfills     each table of a stream: to do, running, done, and at which point
+//!   indices       which indices a stream's documents went into, by the server's UUID
 //!   dead_letters  what could not be delivered, until somebody deals with it
 //! ```
 //!
@@ -18,6 +19,7 @@ mod error;
 mod lock;
 mod schema;
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard};
 
@@ -331,6 +333,20 @@ impl State {
         let end = "UPDATE backfills SET state = 'done', consistent_point = ?3
              WHERE stream = ?1 AND table_id = ?2 AND state = 'running'";
         self.run(|c| c.execute(end, params![stream, table.0, to_sql(point)])).map(drop)
+    }
+
+    /// The indices that a stream's documents went into: the server's UUID of each, by the name that the stream uses.
+    pub fn indices(&self, stream: &str) -> Result<HashMap<String, String>> {
+        self.run(|c| {
+            let mut query = c.prepare("SELECT name, uuid FROM indices WHERE stream = ?1")?;
+            query.query_map([stream], |row| Ok((row.get(0)?, row.get(1)?)))?.collect()
+        })
+    }
+
+    pub fn set_index(&self, stream: &str, name: &str, uuid: &str) -> Result<()> {
+        let set = "INSERT INTO indices (stream, name, uuid) VALUES (?1, ?2, ?3)
+             ON CONFLICT (stream, name) DO UPDATE SET uuid = excluded.uuid";
+        self.run(|c| c.execute(set, [stream, name, uuid])).map(drop)
     }
 
     /// Forgets the backfill of a table that left the stream.

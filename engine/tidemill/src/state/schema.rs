@@ -17,7 +17,8 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 const CHECK_BYTES_MAX: i64 = 64 << 20;
 
 /// What made the file what it is, one step a version. Steps are only ever added.
-const MIGRATIONS: &[&str] = &["
+const MIGRATIONS: &[&str] = &[
+    "
     CREATE TABLE source (
         one INTEGER PRIMARY KEY CHECK (one = 1),
         system_identifier TEXT NOT NULL,
@@ -70,7 +71,16 @@ const MIGRATIONS: &[&str] = &["
         UNIQUE (stream, table_name, key, commit_lsn, ordinal)
     ) STRICT;
     CREATE INDEX dead_letters_by_state ON dead_letters (stream, state, bytes);
-"];
+",
+    "
+    CREATE TABLE indices (
+        stream TEXT NOT NULL REFERENCES streams (name) ON DELETE CASCADE,
+        name TEXT NOT NULL,
+        uuid TEXT NOT NULL,
+        PRIMARY KEY (stream, name)
+    ) STRICT, WITHOUT ROWID;
+",
+];
 
 /// A file whose name is the state's with something after it.
 pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {

@@ -178,7 +178,7 @@ fn files_that_are_no_state_are_refused_and_left_alone() {
     let newer = dir.path().join("newer.db");
     drop(State::open(&newer).unwrap());
     Connection::open(&newer).unwrap().pragma_update(None, "user_version", 99).unwrap();
-    refused(&newer, "was written by a newer tidemill (format 99, this one knows up to 1)");
+    refused(&newer, "was written by a newer tidemill (format 99, this one knows up to 2)");
 
     let missing = dir.path().join("no").join("tidemill.db");
     let message = State::open(&missing).unwrap_err().to_string();

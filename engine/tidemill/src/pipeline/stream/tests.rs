@@ -1,8 +1,10 @@
+use bytes::Bytes;
 use tidemill_settle::Limits;
 
+use super::removal::deletes;
 use super::*;
 use crate::config::{DeadLetters, DeadLettersThen, Rejects};
-use crate::deliver::SinkOptions;
+use crate::deliver::{ScrolledId, SinkOptions};
 use crate::metrics::Metrics;
 use crate::state::State;
 
@@ -23,7 +25,7 @@ fn task() -> Told {
     let sink = Sink::new(SinkOptions {
         name: "main".into(),
         urls: vec!["http://127.0.0.1:1".into()],
-        authorization: None,
+        auth: crate::config::Auth::None,
         tls: None,
         timeout: Duration::from_secs(1),
         gzip: false,
@@ -45,6 +47,7 @@ fn task() -> Told {
         documents: HashMap::new(),
         sweeps: true,
         preparation: Preparation::default(),
+        again: watch::channel(None).1,
         paused: None,
     };
     let (wishes, wishes_out) = mpsc::channel(1);

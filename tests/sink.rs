@@ -1,0 +1,277 @@
+//! What a sink may do to a running engine, and how it is asked: an index that goes, secrets that change, compressed requests.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use crate::harness::http::Http;
+use crate::harness::scripted::{Answer, ScriptedSink};
+use crate::harness::search_server::free_port;
+use crate::harness::{PATIENCE, Stall, World, await_some, says};
+
+const ITEMS: &str = "streams: [{ name: items, from: public.items, index: items }]";
+
+fn items(story: &str, rows: u32) -> World {
+    let world = World::new(story);
+    world.sql.run(&format!(
+        "CREATE TABLE items (id bigint PRIMARY KEY, name text);
+         INSERT INTO items SELECT n, 'first' FROM generate_series(1, {rows}) n"
+    ));
+    world.config(ITEMS);
+    world
+}
+
+/// The first stream of `status`, once it is as it should be.
+#[track_caller]
+fn await_stream(world: &World, right: impl Fn(&Value) -> bool) -> Value {
+    let mut last = Value::Null;
+    let found = await_some(PATIENCE, || {
+        let outcome = world.tidemill(&["status", "--json"]);
+        last = serde_json::from_str(&outcome.stdout).unwrap_or_default();
+        right(&last["streams"][0]).then(|| last["streams"][0].clone())
+    });
+    found.unwrap_or_else(|| panic!("never so: {last}"))
+}
+
+/// The server makes it again with the next document, empty and with a mapping of its own.
+#[test]
+fn an_index_that_is_deleted_while_the_stream_runs() {
+    let world = items("index_deleted", 3);
+    let mut engine = world.start();
+    world.await_documents("items", |documents| documents.len() == 3);
+    let mapping = || world.http().call("GET", "/items/_mapping", None).1["items"]["mappings"].clone();
+    let right = mapping();
+    assert_eq!(world.http().call("DELETE", "/items", None).0, 200);
+    world.sql.run("INSERT INTO items VALUES (4, 'after')");
+    world.await_documents("items", |documents| documents.keys().eq(["4"]));
+    engine.await_log("stream paused");
+    let stream = await_stream(&world, |stream| stream["state"] == "paused");
+    let reason = stream["reason"].as_str().unwrap_or_default();
+    for word in ["index `items`", "tidemill backfill items", "tidemill resume items"] {
+        assert!(says(reason, word), "{reason}");
+    }
+    // Neither a resume alone nor a new start takes it for what it was.
+    world.tidemill(&["resume", "items"]).succeeded();
+    await_stream(&world, |stream| stream["state"] == "paused");
+    assert_eq!(engine.stop(), 0);
+    world.tidemill(&["run", "--until-caught-up"]).refused(1, &["index `items`", "tidemill backfill items"]);
+
+    let mut engine = world.start();
+    engine.await_log("stream paused");
+    world.sql.run("DELETE FROM items WHERE id = 1; UPDATE items SET name = 'second' WHERE id = 2");
+    assert_eq!(world.http().call("DELETE", "/items", None).0, 200);
+    world.tidemill(&["backfill", "items"]).succeeded();
+    world.tidemill(&["resume", "items"]).succeeded();
+    world.await_documents("items", |documents| documents.len() == 3 && documents["2"]["name"] == "second");
+    assert_eq!(mapping(), right);
+    world.sql.run("INSERT INTO items VALUES (5, 'and on')");
+    world.await_documents("items", |documents| documents.keys().eq(["2", "3", "4", "5"]));
+    assert_eq!(engine.stop(), 0);
+    world.drop_slot();
+}
+
+#[test]
+fn requests_are_compressed_where_that_is_asked_for() {
+    let world = items("gzip", 500);
+    let (compressed, plain) = (Arc::new(AtomicU32::new(0)), Arc::new(AtomicU32::new(0)));
+    let (yes, no) = (Arc::clone(&compressed), Arc::clone(&plain));
+    let sink = ScriptedSink::before(&world.index.url, move |request| {
+        if request.is_bulk() {
+            let is_gzip = request.header("content-encoding") == Some("gzip") && request.body.starts_with(&[0x1f, 0x8b]);
+            // 500 documents are 50 KB of lines.
+            let counter = if is_gzip && request.body.len() < 20_000 { &yes } else { &no };
+            counter.fetch_add(1, Ordering::SeqCst);
+        }
+        None
+    });
+    let source = format!("url: {}", world.url());
+    world.config_with(&source, &format!("url: {}\ngzip: true", sink.url), ITEMS);
+    world.catch_up();
+    assert_eq!(world.documents("items").len(), 500);
+    assert!(compressed.load(Ordering::SeqCst) > 0 && plain.load(Ordering::SeqCst) == 0);
+
+    world.config_with(&source, &format!("url: {}", sink.url), ITEMS);
+    world.sql.run("INSERT INTO items VALUES (501, 'plain')");
+    world.catch_up();
+    assert!(plain.load(Ordering::SeqCst) > 0);
+    world.drop_slot();
+}
+
+/// A key that was renewed in its file is taken up without an end of the engine.
+#[test]
+fn a_secret_that_changes_in_its_file() {
+    let world = items("rotated", 1);
+    let renewed = Arc::new(AtomicBool::new(false));
+    let is_renewed = Arc::clone(&renewed);
+    let sink = ScriptedSink::before(&world.index.url, move |request| {
+        let right = if is_renewed.load(Ordering::SeqCst) { "ApiKey second" } else { "ApiKey first" };
+        let error = json!({ "type": "security_exception", "reason": "unable to authenticate" });
+        (request.header("authorization") != Some(right))
+            .then(|| Answer::json(401, &json!({ "error": error, "status": 401 })))
+    });
+    world.file("key", "first\n");
+    let auth = format!("url: {}\nauth: {{ api_key: {{ file: key }} }}", sink.url);
+    world.config_with(&format!("url: {}", world.url()), &auth, ITEMS);
+    let mut engine = world.start();
+    engine.await_log("streaming");
+    world.await_documents("items", |documents| documents.len() == 1);
+    world.file("key", "second\n");
+    renewed.store(true, Ordering::SeqCst);
+    world.sql.run("INSERT INTO items VALUES (2, 'after')");
+    world.await_documents("items", |documents| documents.len() == 2);
+
+    // One that the file does not have either pauses the stream.
+    world.file("key", "third\n");
+    world.sql.run("INSERT INTO items VALUES (3, 'more')");
+    world.await_documents("items", |documents| documents.len() == 3);
+    renewed.store(false, Ordering::SeqCst);
+    world.sql.run("INSERT INTO items VALUES (4, 'last')");
+    let stream = await_stream(&world, |stream| stream["state"] == "paused");
+    assert!(says(stream["reason"].as_str().unwrap_or_default(), "credentials"), "{stream}");
+    assert!(!engine.log().contains("second") && !engine.log().contains("third"), "{}", engine.log());
+    assert_eq!(engine.stop(), 0);
+    world.drop_slot();
+}
+
+/// It takes connections and says nothing: what is waited for is told all the same.
+#[test]
+fn a_stream_says_what_it_waits_for_from_the_first() {
+    let world = items("mute", 1);
+    let stall = Stall::before(world.index.address());
+    stall.hold(true);
+    world.config_with(&format!("url: {}", world.url()), &format!("url: http://{}", stall.address), ITEMS);
+    let mut engine = world.start();
+    stall.await_held();
+    engine.await_log("backfill begins");
+    let stream = await_stream(&world, |stream| stream["name"] == "items");
+    let reason = stream["reason"].as_str().unwrap_or_default();
+    assert!(stream["state"] == "waiting" && says(reason, "sink `main`"), "{stream}");
+    assert_eq!(world.tidemill(&["pause", "items"]).code, 0);
+    await_stream(&world, |stream| stream["state"] == "paused");
+    stall.hold(false);
+    world.tidemill(&["resume", "items"]).succeeded();
+    world.await_documents("items", |documents| documents.len() == 1);
+    await_stream(&world, |stream| stream["state"] == "streaming" && stream["reason"].is_null());
+    assert_eq!(engine.stop(), 0);
+    world.drop_slot();
+}
+
+/// As `PUT index` takes it, with settings beside the mapping; or the mapping alone.
+#[test]
+fn a_mapping_with_settings() {
+    let world = items("mapping", 1);
+    let mapping = json!({ "properties": { "name": { "type": "keyword" } } });
+    let settings = json!({ "index": { "refresh_interval": "7s" } });
+    world.file("whole.json", json!({ "settings": settings, "mappings": mapping }).to_string());
+    world.file("bare.json", mapping.to_string());
+    world.file("other.json", json!({ "mappings": mapping, "alias": {} }).to_string());
+    let of =
+        |index: &str, file: &str| format!("{{ name: {index}, from: public.items, index: {index}, mapping: {file} }}");
+    world.config(&format!("streams: [{}]", of("other", "other.json")));
+    world.tidemill(&["check"]).refused(1, &["other.json", "alias", "mappings"]);
+    world.config(&format!("streams: [{}, {}]", of("whole", "whole.json"), of("bare", "bare.json")));
+    world.catch_up();
+    for index in ["whole", "bare"] {
+        let (_, found) = world.http().call("GET", &format!("/{index}"), None);
+        let found = &found[index];
+        assert_eq!(found["mappings"]["properties"]["name"], json!({ "type": "keyword" }), "{found}");
+        assert_eq!(found["mappings"]["_meta"]["tidemill"]["stream"], json!(index), "{found}");
+        let settings = &found["settings"]["index"];
+        assert_eq!(settings["gc_deletes"], json!("1h"), "{found}");
+        assert_eq!(settings["refresh_interval"], if index == "whole" { json!("7s") } else { Value::Null }, "{found}");
+    }
+    world.drop_slot();
+}
+
+/// Rows that plugins refuse, rows that cannot be sent, documents that the server refuses: all of them count.
+#[test]
+fn too_many_rejects_pause_the_stream() {
+    let world = World::new("rejects");
+    world.sql.run(
+        "CREATE TABLE refused (id bigint PRIMARY KEY, n text); INSERT INTO refused SELECT n, 'x' FROM generate_series(1, 30) n;
+         CREATE TABLE rejected (id bigint PRIMARY KEY); INSERT INTO rejected SELECT n FROM generate_series(1, 30) n;
+         CREATE TABLE few (id bigint PRIMARY KEY, n text);
+         INSERT INTO few SELECT n, CASE WHEN n > 27 THEN 'x' ELSE '1' END FROM generate_series(1, 30) n",
+    );
+    world.file("mapping.json", r#"{ "properties": { "n": { "type": "integer" } } }"#);
+    let fixture = concat!(env!("CARGO_MANIFEST_DIR"), "/../../plugins/fixtures/hostile.wasm");
+    world.file("hostile.wasm", std::fs::read(fixture).expect("a plugin of the tests"));
+    let ids: Vec<String> = (1..=20).map(|id: u32| id.to_string()).collect();
+    let ids = ids.join(", ");
+    world.config(&format!(
+        "defaults: {{ rejects: {{ ratio: 0.2, of: 20 }} }}
+streams:
+  - {{ name: refused, from: public.refused, index: refused, mapping: mapping.json }}
+  - {{ name: few, from: public.few, index: few, mapping: mapping.json }}
+  - name: rejected
+    from: public.rejected
+    index: rejected
+    stages: [{{ plugin: hostile.wasm, config: {{ misdeed: reject, rows: [{ids}] }} }}]"
+    ));
+    let outcome = world.tidemill(&["run", "--until-caught-up"]);
+    outcome.refused(1, &["`refused` is paused", "`rejected` is paused", "rejects.ratio", "tidemill dead-letters"]);
+    assert!(!outcome.stderr.contains("stream `few` is paused"), "{outcome}");
+    let letters = world.tidemill(&["dead-letters", "list", "--json"]).json();
+    assert_eq!(letters["dead_letters"].as_array().map(Vec::len), Some(30 + 3 + 20));
+    world.drop_slot();
+}
+
+/// The slot holds more than was allowed: that is said, and nothing is lost.
+#[test]
+fn more_wal_is_held_than_was_allowed() {
+    let world = items("wal_keep", 1);
+    world.config_with(
+        &format!("url: {}\nwal: {{ keep: 1MiB, then: hold }}", world.url()),
+        &format!("url: {}", world.index.url),
+        ITEMS,
+    );
+    let mut engine = world.start();
+    engine.await_log("streaming");
+    world.tidemill(&["pause", "items"]).succeeded();
+    world.sql.run("INSERT INTO items SELECT n, repeat('x', 1000) FROM generate_series(2, 3000) n");
+    engine.await_log("source.wal.keep");
+    world.tidemill(&["resume", "items"]).succeeded();
+    world.await_documents("items", |documents| documents.len() == 3000);
+    assert_eq!(engine.stop(), 0);
+    world.drop_slot();
+}
+
+/// A sink that takes a request and does not answer: no event tells of it, only the time.
+#[test]
+fn a_stream_that_lags_is_not_ready() {
+    let world = items("ready", 1);
+    let stall = Stall::before(world.index.address());
+    let port = free_port();
+    let streams = format!("{ITEMS}\nhttp: {{ listen: \"127.0.0.1:{port}\" }}\nready: {{ lag: 1s }}");
+    world.config_with(&format!("url: {}", world.url()), &format!("url: http://{}", stall.address), &streams);
+    let engine = world.start();
+    let probe = Http::open(&format!("http://127.0.0.1:{port}"));
+    let page = |path: &str| {
+        let (status, body) = probe.try_call("GET", path, None).unwrap_or_default();
+        (status, String::from_utf8_lossy(&body).into_owned())
+    };
+    let await_page = |path: &str, right: &dyn Fn(&(u16, String)) -> bool| {
+        let found = await_some(PATIENCE, || Some(page(path)).filter(right));
+        assert!(found.is_some(), "{path}: {:?}", page(path));
+    };
+    await_page("/readyz", &|(status, _)| *status == 200);
+    stall.hold(true);
+    world.sql.run("INSERT INTO items VALUES (2, 'held')");
+    stall.await_held();
+    let start = Instant::now();
+    await_page("/readyz", &|(status, text)| *status == 503 && says(text, "`items` is more than 1 s behind"));
+    assert!(start.elapsed() < Duration::from_secs(10), "took {:?}", start.elapsed());
+    let lag = |text: &str| {
+        let line = text.lines().find(|line| line.starts_with("tidemill_stream_lag_seconds{"))?;
+        line.rsplit(' ').next()?.parse::<f64>().ok()
+    };
+    await_page("/metrics", &|(_, text)| lag(text).is_some_and(|lag| lag > 1.0));
+    stall.hold(false);
+    await_page("/readyz", &|(status, _)| *status == 200);
+    await_page("/metrics", &|(_, text)| lag(text) == Some(0.0));
+    assert!(page("/metrics").1.contains("tidemill_source_transactions_total 1\n"), "{}", page("/metrics").1);
+    assert_eq!(engine.stop(), 0);
+    world.drop_slot();
+}

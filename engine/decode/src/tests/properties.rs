@@ -260,3 +260,14 @@ proptest! {
         }
     }
 }
+
+/// The seeds of `make fuzz`, and what it found: so the targets themselves cannot rot.
+#[test]
+fn the_fuzz_corpus_passes() {
+    for (target, run) in [("pgoutput", fuzz_pgoutput as fn(&[u8])), ("copy", fuzz_copy)] {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/fuzz/corpus/").to_owned() + target;
+        let files: Vec<_> = std::fs::read_dir(&folder).unwrap().map(|file| file.unwrap().path()).collect();
+        assert!(!files.is_empty(), "{folder} is empty");
+        files.iter().for_each(|file| run(&std::fs::read(file).unwrap()));
+    }
+}

@@ -14,8 +14,10 @@ pub(super) fn read<'s>(
     items_left_out: bool,
     sent: impl Iterator<Item = Sent<'s>>,
 ) -> Result<Items, Unknown> {
+    // Of what is skipped the JSON reader checks no encoding: a body with spoilt bytes would pass for an answer.
+    let body = str::from_utf8(body).map_err(|_| Unknown::Unreadable)?;
     let mut reader = Reader { sent, next: 0, items: Items::default(), unknown: None };
-    let mut deserializer = serde_json::Deserializer::from_slice(body);
+    let mut deserializer = serde_json::Deserializer::from_str(body);
     let head = BodySeed(&mut reader).deserialize(&mut deserializer).and_then(|head| deserializer.end().map(|()| head));
     if let Some(unknown) = reader.unknown {
         return Err(unknown);

@@ -336,3 +336,12 @@ proptest! {
         }
     }
 }
+
+/// The seeds of `make fuzz`, and what it found: so the target itself cannot rot.
+#[test]
+fn the_fuzz_corpus_passes() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/fuzz/corpus/answer");
+    let files: Vec<_> = std::fs::read_dir(folder).unwrap().map(|file| file.unwrap().path()).collect();
+    assert!(!files.is_empty(), "{folder} is empty");
+    files.iter().for_each(|file| crate::fuzz::fuzz_answer(&std::fs::read(file).unwrap()));
+}

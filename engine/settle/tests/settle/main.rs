@@ -5,3 +5,6 @@ mod delivery;
 mod delivery_model;
 mod ledger;
 mod progress;
+
+#[path = "../../../../tests/fuzz/src/answer.rs"]
+mod fuzz;

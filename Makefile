@@ -34,13 +34,14 @@ test-servers: tools postgres ## the tests of real OpenSearch, Elasticsearch and 
 	{ echo "no test is in a module called servers"; exit 1; }
 	$(CARGO) test --locked --workspace --test suite -- servers:: --test-threads=1 $(ARGS)
 
-lint: tools ## formatting, clippy with warnings denied, the scripts, the committed files
+lint: tools ## formatting, clippy with warnings denied, the scripts, the committed files, licences
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
 	@set -e; for manifest in $(APART); do set -x; $(CARGO) fmt --all --check --manifest-path $$manifest; \
 	$(CARGO) clippy --locked --workspace --all-targets --manifest-path $$manifest --target-dir $(APART_TARGET) -- -D warnings; \
 	{ set +x; } 2>/dev/null; done
 	scripts/check-files.sh
+	scripts/check-dependencies.sh
 	@if command -v shellcheck >/dev/null; then shellcheck -x -S warning -P SCRIPTDIR .ci/run scripts/*.sh scripts/servers/*.sh; \
 	else echo "shellcheck is not here: the scripts were not checked"; fi
 

@@ -134,6 +134,12 @@ impl World {
         self.own.as_ref().unwrap_or_else(|| postgres())
     }
 
+    /// Stops the story's own Postgres, lets `work` do something with its folder, and starts what is there then.
+    pub(crate) fn restart_after(&mut self, work: impl FnOnce(&Path)) {
+        self.own.as_mut().expect("a Postgres of its own").restart_after(work).expect("it starts again");
+        self.sql = Sql::connect(&self.url());
+    }
+
     pub(crate) fn url(&self) -> String {
         self.postgres().url_of(&self.name)
     }

@@ -6,6 +6,7 @@ mod backfill;
 mod bad_input;
 mod bulk_cases;
 mod cli;
+mod continuity;
 mod demo;
 mod harness;
 mod keys;

@@ -238,6 +238,14 @@ impl PrivatePostgres {
         self.run()
     }
 
+    /// Stops the server in an orderly way, lets `work` do something with the folder of its cluster, and starts what is there
+    /// then on the same port.
+    pub fn restart_after(&mut self, work: impl FnOnce(&Path)) -> Result<(), Error> {
+        self.halt(Signal::INT);
+        work(&self.dir.join("data"));
+        self.run()
+    }
+
     /// Stops the server as a crash would, and starts it again on the same port.
     pub fn crash(&mut self) -> Result<(), Error> {
         self.halt(Signal::QUIT);

@@ -8,6 +8,7 @@
 mod backfill;
 mod board;
 mod clock;
+mod continuity;
 mod fill;
 mod letters;
 mod observe;
@@ -32,6 +33,7 @@ use self::board::Board;
 pub(crate) use self::board::ask_for_backfill;
 pub use self::board::{Phase, Status};
 use self::clock::Clock;
+pub(crate) use self::continuity::{gone, look_back};
 use self::fill::Filler;
 use self::letters::Letters;
 use self::observe::Observed;
@@ -40,7 +42,7 @@ pub(crate) use self::retry::retry_letters;
 use self::source::{Bounds, Caps, End, Reader, Shared};
 pub use self::start::Changed;
 use self::start::Started;
-pub(crate) use self::start::{connector, gone, look_at_plan, say_blockers};
+pub(crate) use self::start::{connector, look_at_plan, say_blockers};
 use self::stream::{Documents, Parts, StreamHandle, StreamTask};
 use self::worker::Worker;
 use crate::config::Config;
@@ -51,8 +53,9 @@ use crate::http;
 use crate::metrics::Metrics;
 use crate::plan::{Findings, IndexPlan, Plan, Plugins, StreamPlan};
 use crate::source::slot::{self, SlotName};
+use crate::source::wire::SystemIdentity;
 use crate::source::{Connector, Session};
-use crate::state::{BackfillState, State};
+use crate::state::{BackfillState, SourceIdentity, State};
 
 /// Jobs that wait for a stream's worker, and bodies that wait for its task: one, so that what is not yet needed stays a
 /// growing batch.
@@ -114,7 +117,7 @@ async fn run_until_told(config: Config, options: Options, mut stop: watch::Recei
     let Some(started) = started else { return Ok(()) };
     let (control, calls) = control::Server::start(&config.state)?;
     let until = match options.until_caught_up {
-        true => Some(start::wal_end(&session).await?),
+        true => Some(start::committed_end(&session, plan.server.is_standby).await?),
         false => None,
     };
     let engine = Engine::build(
@@ -391,11 +394,24 @@ impl Engine {
     ) -> Result<(slot::Stream, Lsn)> {
         let name: SlotName = config.source.slot.as_str().parse()?;
         let mut connection = start::replication(connector, &mut self.session, &name, stop).await?;
-        let system = connection.identify_system().await?;
-        self.wal_end.fetch_max(system.flushed.0, Ordering::Relaxed);
         let from = self.shared.settled();
+        self.look_back(config, &connection.identify_system().await?)?;
         let wire = slot::Stream::on(connector, connection, &name, &config.source.publication, from).await?;
         Ok((wire, from))
+    }
+
+    /// The server may have become another while it was away.
+    fn look_back(&self, config: &Config, found: &SystemIdentity) -> Result<()> {
+        if let Some(known) = self.state.source()? {
+            let identity = SourceIdentity {
+                system_identifier: found.system,
+                database: known.identity.database.clone(),
+                slot: config.source.slot.as_str().to_owned(),
+            };
+            self.state.expect_source(&known, &identity)?;
+        }
+        let received = self.wal_end.fetch_max(found.flushed.0, Ordering::Relaxed).max(self.shared.settled().0);
+        look_back(found.flushed, Lsn(received), self.started.is_standby)
     }
 
     /// Reads the tables that have to be read. A stream that is let go on the way keeps what it has to read.

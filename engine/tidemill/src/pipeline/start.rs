@@ -10,6 +10,7 @@ use tidemill_change::{Epoch, Lsn};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use super::continuity::{gone, look_back};
 use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::plan::{Plan, StreamPlan};
@@ -17,7 +18,7 @@ use crate::source::publication::{self, Actions, Ensured, Wanted};
 use crate::source::slot::{self, Blocker, Created, SlotName};
 use crate::source::wire::Connection;
 use crate::source::{Connector, Session};
-use crate::state::{BackfillState, Made, NewSource, SourceIdentity, SourceState, State, TableBackfill};
+use crate::state::{BackfillState, Made, NewSource, SourceIdentity, State, TableBackfill};
 
 /// A slot that a dead engine held is free once the server has noticed: its `wal_sender_timeout` is 10 s.
 const SLOT_PATIENCE: Duration = Duration::from_secs(20);
@@ -38,6 +39,7 @@ pub enum Changed {
 #[derive(Debug)]
 pub(super) struct Started {
     pub(super) system: u64,
+    pub(super) is_standby: bool,
     pub(super) epoch: Epoch,
     /// What each stream of the plan has settled.
     pub(super) settled: Vec<Lsn>,
@@ -61,7 +63,18 @@ pub(crate) fn connector(config: &Config) -> Result<Connector> {
     })
 }
 
-pub(super) async fn wal_end(session: &Session) -> Result<Lsn> {
+/// An LSN that everything lies before which is committed by now.
+///
+/// A commit with `synchronous_commit = off` is not on disk yet, and nothing is sent before it is. The end of what is written but
+/// not on disk would be no bound: it may lie behind the header of a page that stays empty, where no record ever ends. So
+/// a message that commits in the usual way brings what is before it to the disk; it is in nobody's rows.
+pub(super) async fn committed_end(session: &Session, is_standby: bool) -> Result<Lsn> {
+    if !is_standby {
+        let flush = "BEGIN; SET LOCAL synchronous_commit = local; \
+                     SELECT pg_catalog.pg_logical_emit_message(true, 'tidemill', ''); COMMIT";
+        let flushed = session.batch_execute(flush).await.map_err(crate::source::Error::from);
+        flushed.map_err(|error| error.during("the end of what is committed cannot be told"))?;
+    }
     Ok(crate::source::ServerInfo::read(session).await?.wal_end)
 }
 
@@ -84,7 +97,7 @@ pub(super) async fn start(
     let known = state.source()?;
     if let Some(known) = &known {
         state.expect_source(known, &identity)?;
-        look_back(known, plan)?;
+        look_back(plan.server.wal_end, known.received, plan.server.is_standby)?;
     }
     let found = slot::inspect(session, &name).await?;
     match (&found, &known) {
@@ -131,8 +144,14 @@ pub(super) async fn start(
             (created.consistent_point, Some(created))
         }
     };
-    let mut started =
-        Started { system: plan.server.system, epoch: source.epoch, settled: Vec::new(), paused: Vec::new(), created };
+    let mut started = Started {
+        system: plan.server.system,
+        is_standby: plan.server.is_standby,
+        epoch: source.epoch,
+        settled: Vec::new(),
+        paused: Vec::new(),
+        created,
+    };
     forget_others(plan, state)?;
     for stream in &plan.streams {
         let known = enrol(stream, state)?;
@@ -140,26 +159,6 @@ pub(super) async fn start(
         started.paused.push(known.1);
     }
     Ok(Some(started))
-}
-
-/// A database whose WAL ends before what was received from it is not the one it was.
-fn look_back(known: &SourceState, plan: &Plan) -> Result<()> {
-    if plan.server.wal_end < known.received {
-        return Err(Error::failed(format!(
-            "the source's WAL ends at {}, and {} was received from it: the database was restored to an earlier state, so its \
-             rows may be older than the documents; name another state and other indices, or restore the database",
-            plan.server.wal_end, known.received
-        )));
-    }
-    Ok(())
-}
-
-pub(crate) fn gone(name: &SlotName) -> Error {
-    Error::failed(format!(
-        "slot `{}` is gone though the state knows it, and changes went with it: `tidemill teardown` forgets it, then `tidemill \
-         run` makes a new one, reads all rows anew and removes documents without a row",
-        name.as_str()
-    ))
 }
 
 /// Documents of two plans must not mix unnoticed.

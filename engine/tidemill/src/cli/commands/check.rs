@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use serde_json::json;
+use tidemill_change::Lsn;
 
 use super::super::arguments::CheckArguments;
 use super::super::output::Output;
@@ -10,7 +11,7 @@ use crate::config::Config;
 use crate::control::{self, Request};
 use crate::deliver::{self, Preparation, Sink};
 use crate::error::{Error, Result};
-use crate::pipeline::{Changed, connector, gone, look_at_plan, say_blockers};
+use crate::pipeline::{Changed, connector, gone, look_at_plan, look_back, say_blockers};
 use crate::plan::{Findings, Plan, Plugins, Verdict};
 use crate::source::publication::{self, Actions, Wanted};
 use crate::source::slot::{self, SlotName};
@@ -25,9 +26,17 @@ pub(super) async fn check(path: &Path, asked: &CheckArguments) -> Result<()> {
     let mut findings = Findings::default();
     let mut script = None;
     look_at_state(&config, &mut findings);
+    // Before the server is looked at: what an engine beside us receives meanwhile is no sign that the server went back.
+    let received = match State::read(&config.state)? {
+        Some(state) => state.source()?.map(|known| known.received).unwrap_or_default(),
+        None => Lsn::ZERO,
+    };
     if let Some(session) = findings.take(SOURCE, connector.sql().await) {
         let plan = Plan::resolve(&config, &session, &connector, &mut Plugins::default(), &mut findings).await?;
         if let Some(plan) = plan {
+            if let Err(error) = look_back(plan.server.wal_end, received, plan.server.is_standby) {
+                findings.wrong(SOURCE, error.to_string(), None);
+            }
             look_at_source(&config, &plan, &connector, &session, &mut findings).await?;
             look_at_sinks(&config, &plan, &mut findings).await?;
             script = Some(owners_script(&config, &plan, &findings));

@@ -274,7 +274,12 @@ fn teardown_leaves_alone_what_others_made() {
 fn probes_and_metrics() {
     let world = shop("metrics");
     let address = format!("127.0.0.1:{}", free_port());
-    world.config(&format!("{TWO_STREAMS}\nhttp: {{ listen: {address}, token: hunter2 }}"));
+    world.sql.run("ALTER TABLE products ALTER id TYPE bigint");
+    let fixture = concat!(env!("CARGO_MANIFEST_DIR"), "/../../plugins/fixtures/hostile.wasm");
+    world.file("hostile.wasm", std::fs::read(fixture).expect("a plugin of the tests"));
+    let stages = "index: products, where: id < 7, stages: [{ plugin: hostile.wasm, config: { misdeed: metric-flood, rows: [2] } }]";
+    let streams = TWO_STREAMS.replace("index: products", stages);
+    world.config(&format!("{streams}\nhttp: {{ listen: {address}, token: hunter2 }}"));
     let mut engine = world.start();
     engine.await_log("streaming");
     let open = Http::open(&format!("http://{address}"));
@@ -295,9 +300,19 @@ fn probes_and_metrics() {
         "tidemill_stream_rows_in_total{stream=\"orders\"} 1",
         "tidemill_stream_state{stream=\"products\",state=\"streaming\"} 1",
         "tidemill_source_connected 1",
+        "tidemill_stage_calls_total{stream=\"products\",stage=\"where\"} 1",
+        "tidemill_stage_rows_in_total{stream=\"products\",stage=\"hostile.wasm\"} 2",
+        "tidemill_stage_rows_out_total{stream=\"products\",stage=\"hostile.wasm\"} 2",
+        "tidemill_stage_rows_rejected_total{stream=\"products\",stage=\"hostile.wasm\"} 0",
+        "tidemill_stage_failures_total{stream=\"products\",stage=\"hostile.wasm\"} 0",
+        "tidemill_plugin_count_total{stream=\"products\",stage=\"hostile.wasm\",name=\"m0\"} 1",
     ] {
         assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
     }
+    let busy = text.lines().find(|line| line.starts_with("tidemill_stage_busy_seconds_total{stream=\"products\""));
+    let busy = busy.and_then(|line| line.rsplit(' ').next()?.parse::<f64>().ok());
+    assert!(busy.is_some_and(|busy| busy > 0.0), "{text}");
+    assert_eq!(text.matches("tidemill_plugin_count_total{").count(), 64, "a plugin can make up names, not without end");
     world.tidemill(&["pause", "orders"]).succeeded();
     let unready = await_some(PATIENCE, || Some(page(&open, "/readyz")).filter(|(status, _)| *status == 503));
     assert!(unready.as_ref().is_some_and(|(_, text)| says(text, "orders")), "{unready:?}");

@@ -13,6 +13,7 @@ mod letters;
 mod observe;
 mod retry;
 mod source;
+mod stages;
 mod start;
 mod stream;
 mod worker;
@@ -38,6 +39,7 @@ use self::observe::Observed;
 pub use self::observe::StreamStatus;
 pub(crate) use self::retry::{Retried, retry_letters};
 use self::source::{Bounds, Caps, End, Reader, Shared};
+use self::stages::Stages;
 pub use self::start::Changed;
 use self::start::Started;
 pub(crate) use self::start::{connector, gone, look_at_plan, say_blockers};
@@ -265,8 +267,8 @@ impl Engine {
                 ..Limits::default()
             };
             let config = &stream.config;
-            let metrics = metrics.stream(&stream.name);
-            let letters = Letters::new(Arc::clone(state), &stream.name, config.dead_letters, config.rejects, metrics)?;
+            let counters = metrics.stream(&stream.name);
+            let letters = Letters::new(Arc::clone(state), &stream.name, config.dead_letters, config.rejects, counters)?;
             let (again, again_out) = watch::channel(None);
             let parts = Parts {
                 name: stream.name.clone(),
@@ -286,7 +288,17 @@ impl Engine {
                 again: again_out,
                 paused: started.paused[place].clone(),
             };
-            let handle = spawn(stream, parts, again, &started, &mut tasks)?;
+            let chain = stream.chain();
+            let worker = Worker {
+                encoder: Encoder::new(stream.encoding(started.epoch)),
+                stream: stream.name.clone(),
+                observed: Arc::clone(&observed),
+                stages: Stages::new(Arc::clone(metrics), &stream.name, &chain),
+                chain,
+                again,
+                seed: place as u64,
+            };
+            let handle = spawn(stream, worker, parts, &mut tasks)?;
             board.add(&handle, observed);
             streams.push(handle);
         }
@@ -469,17 +481,13 @@ impl Engine {
 /// Starts a stream's thread and task.
 fn spawn(
     stream: &StreamPlan,
+    worker: Worker,
     parts: Parts,
-    again: watch::Sender<Option<String>>,
-    started: &Started,
     tasks: &mut tokio::task::JoinSet<()>,
 ) -> Result<StreamHandle> {
     let (jobs, jobs_out) = mpsc::channel(JOBS_MAX);
     let (made, made_out) = mpsc::channel(JOBS_MAX);
     let (wishes, wishes_out) = mpsc::channel(JOBS_MAX);
-    let encoder = Encoder::new(stream.encoding(started.epoch));
-    let (observed, seed) = (Arc::clone(&parts.observed), parts.seed);
-    let worker = Worker { chain: stream.chain(), encoder, stream: stream.name.clone(), observed, again, seed };
     std::thread::Builder::new()
         .name(format!("stream {}", stream.name))
         .spawn(move || worker.run(jobs_out, made))

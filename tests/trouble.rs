@@ -380,7 +380,7 @@ fn a_backfill_asked_for_during_a_backfill() {
     assert_eq!(world.tidemill(&["backfill", "items"]).code, 0);
     stall.hold(false);
     let start = Instant::now();
-    while engine.log().matches("backfill of a table is done").count() < 2 {
+    while engine.log().matches("backfill of table public.items is done").count() < 2 {
         assert!(start.elapsed() < PATIENCE, "read once: {}", engine.log());
         std::thread::yield_now();
     }

@@ -22,7 +22,6 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use crate::error::{Error, Result};
-use crate::state::LetterFilter;
 
 /// A request is a few names; a longer line is none of ours.
 const REQUEST_BYTES_MAX: u64 = 1 << 20;
@@ -51,11 +50,8 @@ pub enum Request {
     Backfill {
         stream: String,
     },
-    /// Sends dead letters again: those with these ids, or those that the filter chooses.
-    RetryDeadLetters {
-        ids: Vec<i64>,
-        filter: LetterFilter,
-    },
+    /// Somebody marked dead letters beside the engine: counts those that wait anew.
+    CountDeadLetters,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -293,8 +289,7 @@ mod tests {
         assert_eq!(answer, Some(serde_json::json!({ "paused": "a" })));
         let error = send_from_thread(&state, pause("b")).await.unwrap_err();
         assert!(error.is_usage() && error.to_string() == "there is no stream `b`", "{error}");
-        let retry = Request::RetryDeadLetters { ids: vec![1], filter: LetterFilter::default() };
-        let error = send_from_thread(&state, retry).await.unwrap_err();
+        let error = send_from_thread(&state, Request::CountDeadLetters).await.unwrap_err();
         assert_eq!((error.to_string().as_str(), error.exit_code()), ("not now", 1));
         drop(server);
         assert_eq!(send_from_thread(&state, Request::Status).await.unwrap(), None);

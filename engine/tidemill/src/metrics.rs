@@ -51,7 +51,28 @@ struct ActivityLabel {
     state: &'static str,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct StageLabel {
+    stream: String,
+    stage: String,
+}
+
+/// What a plugin counts itself, by the name that it gave.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct PluginLabel {
+    stream: String,
+    stage: String,
+    name: String,
+}
+
+impl PluginLabel {
+    fn new(stream: &str, stage: &str, name: &str) -> PluginLabel {
+        PluginLabel { stream: stream.to_owned(), stage: stage.to_owned(), name: name.to_owned() }
+    }
+}
+
 type GaugeF64 = Gauge<f64, AtomicU64>;
+type CounterF64 = Counter<f64, AtomicU64>;
 
 /// From 100 µs, doubling, to a minute and a half.
 fn seconds_histogram() -> Histogram {
@@ -225,12 +246,53 @@ impl SourceMetrics {
     }
 }
 
+/// The counters of one stage of a stream.
+#[derive(Debug, Default)]
+pub struct StageMetrics {
+    pub calls: Counter,
+    pub rows_in: Counter,
+    pub rows_out: Counter,
+    pub rows_rejected: Counter,
+    pub failures: Counter,
+    pub busy_seconds: CounterF64,
+}
+
+#[derive(Debug, Default)]
+struct StageFamilies {
+    calls: Family<StageLabel, Counter>,
+    rows_in: Family<StageLabel, Counter>,
+    rows_out: Family<StageLabel, Counter>,
+    rows_rejected: Family<StageLabel, Counter>,
+    failures: Family<StageLabel, Counter>,
+    busy_seconds: Family<StageLabel, CounterF64>,
+    plugin_count: Family<PluginLabel, Counter>,
+    plugin_value: Family<PluginLabel, GaugeF64>,
+}
+
+impl StageFamilies {
+    fn register(&self, registry: &mut Registry) {
+        for (name, help, family) in [
+            ("calls", "Calls of the stage's plugin", &self.calls),
+            ("rows_in", "Rows that came to the stage", &self.rows_in),
+            ("rows_out", "Rows that left the stage", &self.rows_out),
+            ("rows_rejected", "Rows that the stage refused", &self.rows_rejected),
+            ("failures", "Calls that ended in no answer", &self.failures),
+        ] {
+            registry.register(format!("stage_{name}"), help, family.clone());
+        }
+        registry.register("stage_busy_seconds", "Time spent in the stage", self.busy_seconds.clone());
+        registry.register("plugin_count", "What a plugin counts itself", self.plugin_count.clone());
+        registry.register("plugin_value", "A value that a plugin gives", self.plugin_value.clone());
+    }
+}
+
 /// All counters of an engine.
 #[derive(Debug)]
 pub struct Metrics {
     pub source: SourceMetrics,
     registry: Registry,
     families: Families,
+    stages: StageFamilies,
     commit_to_settled: Family<StreamLabel, Histogram>,
     streams: Mutex<BTreeMap<String, Arc<StreamMetrics>>>,
 }
@@ -239,15 +301,17 @@ impl Default for Metrics {
     fn default() -> Metrics {
         let mut registry = Registry::with_prefix("tidemill");
         let (source, families) = (SourceMetrics::default(), Families::default());
+        let stages = StageFamilies::default();
         let commit_to_settled = Family::new_with_constructor(seconds_histogram as fn() -> Histogram);
         source.register(&mut registry);
         families.register(&mut registry);
+        stages.register(&mut registry);
         registry.register(
             "stream_commit_to_settled_seconds",
             "From a commit to its last acknowledged document",
             commit_to_settled.clone(),
         );
-        Metrics { source, registry, families, commit_to_settled, streams: Mutex::default() }
+        Metrics { source, registry, families, stages, commit_to_settled, streams: Mutex::default() }
     }
 }
 
@@ -263,6 +327,29 @@ impl Metrics {
         stream.set_activity(Activity::Waiting);
         streams.insert(name.to_owned(), stream.clone());
         stream
+    }
+
+    /// The counters of a stage; the same ones whenever it is asked.
+    pub fn stage(&self, stream: &str, stage: &str) -> StageMetrics {
+        let label = StageLabel { stream: stream.to_owned(), stage: stage.to_owned() };
+        StageMetrics {
+            calls: self.stages.calls.get_or_create_owned(&label),
+            rows_in: self.stages.rows_in.get_or_create_owned(&label),
+            rows_out: self.stages.rows_out.get_or_create_owned(&label),
+            rows_rejected: self.stages.rows_rejected.get_or_create_owned(&label),
+            failures: self.stages.failures.get_or_create_owned(&label),
+            busy_seconds: self.stages.busy_seconds.get_or_create_owned(&label),
+        }
+    }
+
+    /// What a plugin counts under this name.
+    pub fn plugin_count(&self, stream: &str, stage: &str, name: &str) -> Counter {
+        self.stages.plugin_count.get_or_create_owned(&PluginLabel::new(stream, stage, name))
+    }
+
+    /// A value that a plugin gives under this name.
+    pub fn plugin_value(&self, stream: &str, stage: &str, name: &str) -> Gauge<f64, AtomicU64> {
+        self.stages.plugin_value.get_or_create_owned(&PluginLabel::new(stream, stage, name))
     }
 
     pub fn snapshot(&self) -> Snapshot {
@@ -303,6 +390,10 @@ mod tests {
         stream.set_activity(Activity::Streaming);
         metrics.stream("orders").documents_stale.inc();
         metrics.source.connected.set(1);
+        metrics.stage("products", "enrich").busy_seconds.inc_by(0.25);
+        metrics.stage("products", "enrich").busy_seconds.inc_by(0.5);
+        metrics.plugin_count("products", "enrich", "found").inc_by(7);
+        metrics.plugin_value("products", "enrich", "load").set(0.5);
 
         let snapshot = metrics.snapshot();
         let products = &snapshot.streams["products"];
@@ -320,6 +411,9 @@ mod tests {
             "tidemill_stream_state{stream=\"products\",state=\"backfilling\"} 0",
             "tidemill_stream_commit_to_settled_seconds_count{stream=\"products\"} 1",
             "tidemill_source_connected 1",
+            "tidemill_stage_busy_seconds_total{stream=\"products\",stage=\"enrich\"} 0.75",
+            "tidemill_plugin_count_total{stream=\"products\",stage=\"enrich\",name=\"found\"} 7",
+            "tidemill_plugin_value{stream=\"products\",stage=\"enrich\",name=\"load\"} 0.5",
         ] {
             assert!(text.lines().any(|l| l == line), "{line} is not in\n{text}");
         }

@@ -71,7 +71,7 @@ pub enum Command {
     Resume(StreamArguments),
     /// Read a stream's rows anew, beside the stream.
     Backfill(BackfillArguments),
-    /// Look at what could not be delivered, and send it again.
+    /// Look at what could not be delivered, and send it again or give it up.
     #[command(subcommand)]
     DeadLetters(DeadLettersCommand),
     /// Drop slot, publication and state, after saying what goes. A forgotten slot fills the database's disk.
@@ -175,7 +175,8 @@ pub struct BackfillArguments {
   tidemill dead-letters list --stream products
   tidemill dead-letters show 17
   tidemill dead-letters retry 17 18
-  tidemill dead-letters retry --stream products")]
+  tidemill dead-letters retry --stream products --error-type mapper_parsing_exception
+  tidemill dead-letters drop --stream products --key 4711")]
 pub enum DeadLettersCommand {
     /// List letters: what, where, why.
     List {
@@ -203,16 +204,36 @@ pub enum DeadLettersCommand {
         json: bool,
     },
     /// Send letters again, after their cause was mended. A newer row is never overwritten.
+    ///
+    /// Exits 1 while any of them stays open.
     Retry {
-        /// Their numbers in the list.
-        #[arg(value_name = "ID", required_unless_present = "stream")]
-        ids: Vec<i64>,
         #[command(flatten)]
-        choice: LetterChoice,
+        meant: MeantLetters,
         /// Answer with one JSON object.
         #[arg(long)]
         json: bool,
     },
+    /// Give letters up: they wait no longer, and are never sent.
+    Drop {
+        #[command(flatten)]
+        meant: MeantLetters,
+        /// Do not ask.
+        #[arg(long)]
+        yes: bool,
+        /// Answer with one JSON object.
+        #[arg(long, requires = "yes")]
+        json: bool,
+    },
+}
+
+/// Open letters: all of a choice, or those of it that are named.
+#[derive(Clone, Debug, Args)]
+pub struct MeantLetters {
+    /// Their numbers in the list.
+    #[arg(value_name = "ID", required_unless_present_any = ["stream", "error_type", "key"])]
+    pub ids: Vec<i64>,
+    #[command(flatten)]
+    pub choice: LetterChoice,
 }
 
 /// Which letters are meant.
@@ -360,6 +381,10 @@ mod tests {
             "tidemill dead-letters show 17",
             "tidemill dead-letters retry 17 18",
             "tidemill dead-letters retry --stream products --error-type x",
+            "tidemill dead-letters retry --error-type x",
+            "tidemill dead-letters retry --key 7",
+            "tidemill dead-letters drop 17 18",
+            "tidemill dead-letters drop 17 --stream products --yes --json",
             "tidemill teardown --yes --json",
             "tidemill index --dir d --listen 127.0.0.1:0",
             "tidemill demo --keep --rows 10 --seconds 2 --json --sink http://h:9200 --api-key a:b",
@@ -382,6 +407,8 @@ mod tests {
             "tidemill check --sql --json",
             "tidemill pause",
             "tidemill dead-letters retry",
+            "tidemill dead-letters drop --yes",
+            "tidemill dead-letters drop 17 --json",
             "tidemill dead-letters list --state nope",
             "tidemill teardown --json",
             "tidemill demo --rows 0",

@@ -14,9 +14,9 @@ use clap::{CommandFactory as _, Parser as _};
 
 pub use arguments::{
     Arguments, BackfillArguments, CheckArguments, Command, DeadLettersCommand, DemoArguments, Global, IndexArguments,
-    LetterChoice, LetterStates, RunArguments, Shell,
+    LetterChoice, LetterStates, MeantLetters, RunArguments, Shell,
 };
-pub use output::{Output, bytes, count, duration, table};
+pub use output::{Output, bytes, count, counted, duration, table};
 
 use crate::error::Result;
 use crate::logging;

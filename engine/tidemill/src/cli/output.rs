@@ -80,6 +80,12 @@ pub fn count(number: u64) -> String {
     text
 }
 
+/// `1 letter`, `2,000 letters`.
+pub fn counted(number: u64, noun: &str) -> String {
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{} {noun}{plural}", count(number))
+}
+
 /// `1.5 GiB`.
 pub fn bytes(number: u64) -> String {
     const UNITS: [&str; 5] = ["KiB", "MiB", "GiB", "TiB", "PiB"];

@@ -195,14 +195,15 @@ impl Reading<'_> {
         loop {
             for todo in std::mem::take(&mut waiting) {
                 let others_wait = self.others_wait_for(todo.stream);
-                let table = self.plan.streams[todo.stream].tables[todo.table].relation.id;
+                let relation = &self.plan.streams[todo.stream].tables[todo.table].relation;
+                let table = relation.id;
                 let stream = &mut self.shared.streams[todo.stream];
                 if !stream.is_waiting() {
                     away_since.remove(&todo.stream);
                 }
                 if stream.has_read(self.generation, table) {
                     self.state.end_backfill(&stream.name, table, stream.from)?;
-                    tracing::info!(stream = stream.name, "backfill of a table is done");
+                    tracing::info!(stream = stream.name, "backfill of table {relation} is done");
                 } else if !stream.attached || stream.is_paused() || stream.has_failed(self.generation) {
                     stream.attached = false;
                 } else if others_wait

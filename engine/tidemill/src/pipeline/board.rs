@@ -10,7 +10,7 @@ use tidemill_change::Lsn;
 use tokio::sync::{Notify, mpsc, watch};
 
 use super::observe::{Observed, StreamStatus};
-use super::stream::{Report, Standing, StreamHandle, Wish};
+use super::stream::{PAUSED, Report, Standing, StreamHandle, Wish};
 use crate::config::Config;
 use crate::control::{Call, Request};
 use crate::cpu;
@@ -202,24 +202,28 @@ impl Board {
                 .map_err(|error| Error::failed("the status has no JSON form").with_cause(error)),
             Request::Pause { stream } => {
                 self.wish(stream, Wish::Pause).await?;
-                self.state.set_paused(stream, Some("paused by `tidemill pause`"))?;
-                Ok(json!({ "stream": stream, "state": "paused" }))
+                self.state.set_paused(stream, Some(PAUSED))?;
+                Ok(json!({ "running": true, "stream": stream, "state": "paused" }))
             }
             Request::Resume { stream } => {
                 self.wish(stream, Wish::Resume).await?;
                 self.state.set_paused(stream, None)?;
                 self.wake();
-                Ok(json!({ "stream": stream, "state": "resumed" }))
+                Ok(json!({ "running": true, "stream": stream, "state": "resumed" }))
             }
             Request::Backfill { stream } => {
                 self.find(stream)?;
                 let tables = ask_for_backfill(&self.state, stream)?;
                 self.again.store(true, Ordering::Relaxed);
                 self.wake();
-                Ok(json!({ "stream": stream, "tables": tables }))
+                Ok(json!({ "running": true, "stream": stream, "tables": tables }))
             }
-            Request::RetryDeadLetters { .. } => {
-                Err(Error::failed("dead letters are retried beside the engine, not by it"))
+            Request::CountDeadLetters => {
+                for stream in lock(&self.streams).iter() {
+                    let open = self.state.dead_letter_totals(&stream.name)?.rows;
+                    stream.observed.metrics.dead_letters_open.set(open as i64);
+                }
+                Ok(json!({}))
             }
         }
     }

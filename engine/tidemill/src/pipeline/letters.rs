@@ -3,10 +3,11 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use tidemill_change::ChangeBatch;
+use tidemill_change::{ChangeBatch, Version};
 use tidemill_encode::{Action, ActionKind, Encoded, Rejected};
 use tidemill_settle::{Counts, SinkError};
 
+use super::stream::Documents;
 use crate::config::{DeadLetters, DeadLettersThen, Rejects};
 use crate::metrics::StreamMetrics;
 use crate::state::{LetterFilter, LetterKind, LetterState, NewDeadLetter, State};
@@ -74,10 +75,29 @@ impl Letters {
         if taken.is_empty() {
             return Ok(());
         }
+        self.supersede(move |state, stream| {
+            let later = taken.iter().map(|(index, key, version)| (index.as_str(), key.as_str(), *version));
+            state.supersede_dead_letters(stream, later)
+        })
+        .await
+    }
+
+    /// No row is left of what these documents were before this version: a letter that is older would only bring one back.
+    pub(crate) async fn superseded_under(&self, documents: &Documents, version: Version) -> Result<(), String> {
+        if self.waiting.is_empty() {
+            return Ok(());
+        }
+        let Documents { index, prefix } = documents.clone();
+        self.supersede(move |state, stream| state.supersede_dead_letters_under(stream, &index, &prefix, version)).await
+    }
+
+    async fn supersede(
+        &self,
+        mark: impl FnOnce(&State, &str) -> crate::error::Result<usize> + Send + 'static,
+    ) -> Result<(), String> {
         let (state, stream) = (Arc::clone(&self.state), self.stream.clone());
         let marked = tokio::task::spawn_blocking(move || {
-            let later = taken.iter().map(|(index, key, version)| (index.as_str(), key.as_str(), *version));
-            state.supersede_dead_letters(&stream, later)?;
+            mark(&state, &stream)?;
             state.prune_dead_letters(CLOSED_LETTERS_MAX)?;
             state.dead_letter_totals(&stream)
         });

@@ -14,6 +14,7 @@ mod letters;
 mod observe;
 mod retry;
 mod source;
+mod stages;
 mod start;
 mod stream;
 mod worker;
@@ -38,11 +39,13 @@ use self::fill::Filler;
 use self::letters::Letters;
 use self::observe::Observed;
 pub use self::observe::StreamStatus;
-pub(crate) use self::retry::retry_letters;
+pub(crate) use self::retry::{Retried, retry_letters};
 use self::source::{Bounds, Caps, End, Reader, Shared};
+use self::stages::Stages;
 pub use self::start::Changed;
 use self::start::Started;
 pub(crate) use self::start::{connector, look_at_plan, say_blockers};
+pub(crate) use self::stream::PAUSED;
 use self::stream::{Documents, Parts, StreamHandle, StreamTask};
 use self::worker::Worker;
 use crate::config::Config;
@@ -81,8 +84,17 @@ pub struct Options {
 /// next start.
 const STOP_PATIENCE: Duration = Duration::from_secs(30);
 
+/// How a run ended that was not cut short by an error.
+#[derive(Clone, Debug, Default)]
+pub struct Ended {
+    /// Dead letters that it wrote.
+    pub dead_letters: u64,
+    /// The streams that are paused at its end, each with its reason.
+    pub paused: Vec<String>,
+}
+
 /// Runs until `stop` says so, or until it has caught up where that is asked for.
-pub async fn run(config: Config, options: Options, stop: watch::Receiver<bool>) -> Result<()> {
+pub async fn run(config: Config, options: Options, stop: watch::Receiver<bool>) -> Result<Ended> {
     let mut told = stop.clone();
     let out_of_patience = async {
         let _told = told.wait_for(|stop| *stop).await;
@@ -92,12 +104,12 @@ pub async fn run(config: Config, options: Options, stop: watch::Receiver<bool>) 
         result = run_until_told(config, options, stop) => result,
         () = out_of_patience => {
             tracing::warn!("something was still waited for; what had not settled is sent again at the next start");
-            Ok(())
+            Ok(Ended::default())
         }
     }
 }
 
-async fn run_until_told(config: Config, options: Options, mut stop: watch::Receiver<bool>) -> Result<()> {
+async fn run_until_told(config: Config, options: Options, mut stop: watch::Receiver<bool>) -> Result<Ended> {
     let state = Arc::new(State::open(&config.state)?);
     let metrics = Arc::new(Metrics::default());
     let board = Arc::new(Board::new(&config, Arc::clone(&state)));
@@ -106,15 +118,17 @@ async fn run_until_told(config: Config, options: Options, mut stop: watch::Recei
         None => None,
     };
     let connector = start::connector(&config)?;
-    let Some((mut session, plan)) = resolve(&config, &connector, &options, &mut stop).await? else { return Ok(()) };
+    let Some((mut session, plan)) = resolve(&config, &connector, &options, &mut stop).await? else {
+        return Ok(Ended::default());
+    };
     let sinks = sinks(&config)?;
     let mut told = stop.clone();
     // Given up at any point, a start is taken up again by the next.
     let started = tokio::select! {
         started = start::start(&config, &plan, &connector, &mut session, &state, options.changed, &mut stop) => started?,
-        _ = told.wait_for(|stop| *stop) => return Ok(()),
+        _ = told.wait_for(|stop| *stop) => return Ok(Ended::default()),
     };
-    let Some(started) = started else { return Ok(()) };
+    let Some(started) = started else { return Ok(Ended::default()) };
     let (control, calls) = control::Server::start(&config.state)?;
     let until = match options.until_caught_up {
         true => Some(start::committed_end(&session, plan.server.is_standby).await?),
@@ -134,10 +148,8 @@ async fn run_until_told(config: Config, options: Options, mut stop: watch::Recei
     answering.abort();
     drop((control, http));
     result?;
-    match board.paused() {
-        paused if paused.is_empty() || !options.until_caught_up => Ok(()),
-        paused => Err(Error::failed(format!("not all is delivered: {}", paused.join("; ")))),
-    }
+    let dead_letters = metrics.snapshot().streams.values().map(|stream| stream.dead_letters).sum();
+    Ok(Ended { dead_letters, paused: board.paused() })
 }
 
 /// All sinks of the configuration, by name.
@@ -258,8 +270,8 @@ impl Engine {
                 ..Limits::default()
             };
             let config = &stream.config;
-            let metrics = metrics.stream(&stream.name);
-            let letters = Letters::new(Arc::clone(state), &stream.name, config.dead_letters, config.rejects, metrics)?;
+            let counters = metrics.stream(&stream.name);
+            let letters = Letters::new(Arc::clone(state), &stream.name, config.dead_letters, config.rejects, counters)?;
             let (again, again_out) = watch::channel(None);
             let parts = Parts {
                 name: stream.name.clone(),
@@ -279,7 +291,17 @@ impl Engine {
                 again: again_out,
                 paused: started.paused[place].clone(),
             };
-            let handle = spawn(stream, parts, again, &started, &mut tasks)?;
+            let chain = stream.chain();
+            let worker = Worker {
+                encoder: Encoder::new(stream.encoding(started.epoch)),
+                stream: stream.name.clone(),
+                observed: Arc::clone(&observed),
+                stages: Stages::new(Arc::clone(metrics), &stream.name, &chain),
+                chain,
+                again,
+                seed: place as u64,
+            };
+            let handle = spawn(stream, worker, parts, &mut tasks)?;
             board.add(&handle, observed);
             streams.push(handle);
         }
@@ -475,17 +497,13 @@ impl Engine {
 /// Starts a stream's thread and task.
 fn spawn(
     stream: &StreamPlan,
+    worker: Worker,
     parts: Parts,
-    again: watch::Sender<Option<String>>,
-    started: &Started,
     tasks: &mut tokio::task::JoinSet<()>,
 ) -> Result<StreamHandle> {
     let (jobs, jobs_out) = mpsc::channel(JOBS_MAX);
     let (made, made_out) = mpsc::channel(JOBS_MAX);
     let (wishes, wishes_out) = mpsc::channel(JOBS_MAX);
-    let encoder = Encoder::new(stream.encoding(started.epoch));
-    let (observed, seed) = (Arc::clone(&parts.observed), parts.seed);
-    let worker = Worker { chain: stream.chain(), encoder, stream: stream.name.clone(), observed, again, seed };
     std::thread::Builder::new()
         .name(format!("stream {}", stream.name))
         .spawn(move || worker.run(jobs_out, made))

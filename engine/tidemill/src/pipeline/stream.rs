@@ -37,7 +37,7 @@ mod tests;
 use self::prepare::{Look, Watching};
 pub(crate) use self::removal::Documents;
 use self::removal::Which;
-pub(crate) use self::report::{Report, Standing, StreamHandle, Wish, away, paused};
+pub(crate) use self::report::{PAUSED, Report, Standing, StreamHandle, Wish, away, paused};
 
 /// A body that was handed to the delivery machine, kept until all of it has settled.
 #[derive(Debug)]
@@ -216,7 +216,7 @@ impl StreamTask {
     fn wish(&mut self, wish: &Wish) {
         match wish {
             Wish::Pause => {
-                self.halted.get_or_insert_with(|| "paused by `tidemill pause`".to_owned());
+                self.halted.get_or_insert_with(|| PAUSED.to_owned());
                 self.delivery.pause();
             }
             Wish::Resume => {
@@ -382,11 +382,15 @@ impl StreamTask {
         if self.parts.sweeps
             && let Some(version) = version
             && let Some(documents) = self.parts.documents.get(&table).cloned()
-            && self.sweepable.contains(&documents.index)
-            && let Err(error) = self.delete_patiently(&documents, version, Which::Older, part_of).await
         {
-            let index = documents.index;
-            return Err(format!("index `{index}` could not be searched for documents without a row: {error}"));
+            if self.sweepable.contains(&documents.index)
+                && let Err(error) = self.delete_patiently(&documents, version, Which::Older, part_of).await
+            {
+                let index = documents.index;
+                return Err(format!("index `{index}` could not be searched for documents without a row: {error}"));
+            }
+            // Also in an index of others: what was refused again has a new letter.
+            self.parts.letters.superseded_under(&documents, version).await?;
         }
         self.reading.remove(&table);
         let generation = self.generation;

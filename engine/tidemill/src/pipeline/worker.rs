@@ -10,6 +10,7 @@ use tidemill_stage::Chain;
 use tokio::sync::{mpsc, watch};
 
 use super::observe::Observed;
+use super::stages::Stages;
 
 /// The first and the longest delay before a batch that a plugin asked for again is run again. How often is not counted: what
 /// it waits for may take any time, and the WAL keeps the rows meanwhile.
@@ -53,6 +54,7 @@ pub(crate) struct Worker {
     pub(crate) encoder: Encoder,
     pub(crate) stream: String,
     pub(crate) observed: Arc<Observed>,
+    pub(crate) stages: Stages,
     /// Why a batch has to be run again, as long as it has to.
     pub(crate) again: watch::Sender<Option<String>>,
     pub(crate) seed: u64,
@@ -92,6 +94,7 @@ impl Worker {
         loop {
             let passed = self.chain.run(Arc::clone(batch));
             self.log();
+            self.stages.take(&mut self.chain);
             let error = match passed {
                 Err(error) if error.is_transient() => error,
                 passed => {

@@ -148,6 +148,15 @@ pub struct DeadLetter {
     pub document: Option<String>,
 }
 
+/// What a letter that was sent again got for an answer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct RefusedLetter {
+    pub id: i64,
+    pub error_type: String,
+    /// The server's error as JSON, or a reason.
+    pub error: String,
+}
+
 /// Which letters are meant; what is `None` does not matter.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LetterFilter {
@@ -203,6 +212,13 @@ impl State {
         self.run(|c| c.prepare(&query)?.query_map(params_from_iter(values), letter_of_row)?.collect())
     }
 
+    /// How many letters there are of those that a list gives in pages.
+    pub fn count_dead_letters(&self, filter: &LetterFilter) -> Result<u64> {
+        let (condition, values) = condition(filter);
+        let query = format!("SELECT count(*) FROM dead_letters WHERE {condition}");
+        self.run(|c| c.query_row(&query, params_from_iter(values), |row| row.get(0))).map(unsigned)
+    }
+
     /// One letter with its document.
     pub fn dead_letter(&self, id: i64) -> Result<Option<DeadLetter>> {
         let query = format!("SELECT {COLUMNS}, action, document FROM dead_letters WHERE id = ?1");
@@ -222,6 +238,60 @@ impl State {
             transaction.commit()?;
             Ok(marked)
         })
+    }
+
+    /// Letters that were sent again and refused again: one attempt more, and the error of the last.
+    pub fn refuse_dead_letters(&self, refused: &[RefusedLetter]) -> Result<()> {
+        let now = now_ms();
+        self.run(|c| {
+            let transaction = c.transaction()?;
+            for letter in refused {
+                // The size counts towards the stream's limit.
+                let refuse = "UPDATE dead_letters SET attempts = attempts + 1, last_seen_ms = ?4, error_type = ?2, error = ?3,
+                        bytes = bytes - octet_length(error_type) - octet_length(error) + octet_length(?2) + octet_length(?3)
+                     WHERE id = ?1 AND state = 'open'";
+                let values = params![letter.id, letter.error_type, letter.error, now];
+                transaction.prepare_cached(refuse)?.execute(values)?;
+            }
+            transaction.commit()
+        })
+    }
+
+    /// Of letters of one document the newest alone has something to say: marks those among these that have a newer open
+    /// one beside them; gives how many there were. A row that never got an id is nobody's document.
+    pub fn supersede_by_newer_letters(&self, ids: &[i64]) -> Result<usize> {
+        // The list of tables lets each look go by the key; `+` keeps it from going through all that are open.
+        let mark = "UPDATE dead_letters AS old SET state = 'superseded' WHERE id = ?1 AND state = 'open' AND key <> ''
+             AND EXISTS (SELECT 1 FROM dead_letters AS newer WHERE newer.stream = old.stream
+                AND newer.table_name IN (SELECT value FROM json_each(?2)) AND newer.key = old.key
+                AND newer.index_name = old.index_name AND +newer.state = 'open'
+                AND (newer.version, newer.id) > (old.version, old.id))";
+        self.run(|c| {
+            let transaction = c.transaction()?;
+            let tables = "SELECT json_group_array(table_name) FROM (SELECT DISTINCT table_name FROM dead_letters)";
+            let tables: String = transaction.query_row(tables, [], |row| row.get(0))?;
+            let mut marked = 0;
+            for id in ids {
+                marked += transaction.prepare_cached(mark)?.execute(params![id, tables])?;
+            }
+            transaction.commit()?;
+            Ok(marked)
+        })
+    }
+
+    /// Marks the open letters of an index whose keys begin so and whose changes are older: nothing is left of their
+    /// rows. Gives how many there were.
+    pub fn supersede_dead_letters_under(
+        &self,
+        stream: &str,
+        index: &str,
+        prefix: &str,
+        version: Version,
+    ) -> Result<usize> {
+        let mark =
+            "UPDATE dead_letters SET state = 'superseded' WHERE stream = ?1 AND state = 'open' AND index_name = ?2
+             AND substr(key, 1, length(?3)) = ?3 AND version < ?4";
+        self.run(|c| c.execute(mark, params![stream, index, prefix, version_to_sql(version)]))
     }
 
     /// Marks the letters of rows of which a later change was taken; gives how many there were.

@@ -295,3 +295,43 @@ fn letters_have_limits() {
     assert_eq!(state.prune_dead_letters(0).unwrap(), 1);
     assert_eq!(state.dead_letters(&all()).unwrap().len(), 3);
 }
+
+#[test]
+fn a_letter_that_is_refused_again_says_so() {
+    let (_dir, path) = dir();
+    let state = State::open(&path).unwrap();
+    state.add_dead_letters(&[letter("1", 8), letter("2", 16)]).unwrap();
+    let before = state.dead_letters(&all()).unwrap();
+    let refused = |id: i64| RefusedLetter { id, error_type: "ü".to_owned(), error: "too long".to_owned() };
+    state.mark_dead_letters(&[before[1].id], LetterState::Dropped).unwrap();
+    state.refuse_dead_letters(&[refused(before[0].id), refused(before[1].id)]).unwrap();
+    let after = state.dead_letters(&all()).unwrap();
+    assert_eq!((after[0].attempts, after[0].error_type.as_str(), after[0].error.as_str()), (2, "ü", "too long"));
+    assert_eq!(after[1].error, before[1].error, "only what is open is sent");
+    let mut same = letter("1", 8);
+    (same.error_type, same.error) = ("ü".to_owned(), "too long".to_owned());
+    assert_eq!(after[0].bytes, same.bytes() as u64);
+    assert_eq!(state.count_dead_letters(&LetterFilter { limit: Some(1), ..all() }).unwrap(), 2);
+    assert_eq!(state.count_dead_letters(&LetterFilter { after: Some(before[0].id), ..all() }).unwrap(), 1);
+}
+
+#[test]
+fn letters_have_nothing_to_say_beside_newer_ones() {
+    let (_dir, path) = dir();
+    let state = State::open(&path).unwrap();
+    let mut renamed = letter("a", 24);
+    renamed.table = "public.goods".to_owned();
+    let (mut without_id, mut later) = (letter("", 8), letter("", 16));
+    (without_id.index, later.index) = (String::new(), String::new());
+    state.add_dead_letters(&[letter("a", 8), renamed, letter("b", 16), without_id, later, letter("ab", 32)]).unwrap();
+    let list = state.dead_letters(&all()).unwrap();
+    let ids: Vec<_> = list.iter().map(|letter| letter.id).collect();
+    assert_eq!(state.supersede_by_newer_letters(&ids).unwrap(), 1);
+    assert_eq!(state.dead_letter(ids[0]).unwrap().unwrap().state, LetterState::Superseded);
+
+    let version = |lsn| Version::new(Epoch::default(), Lsn(lsn), 0).unwrap();
+    assert_eq!(state.supersede_dead_letters_under("products", &list[0].index, "a", version(32)).unwrap(), 1);
+    assert_eq!(state.supersede_dead_letters_under("products", "other", "", version(800)).unwrap(), 0);
+    assert_eq!(state.supersede_dead_letters_under("products", &list[0].index, "", version(800)).unwrap(), 2);
+    assert_eq!(state.dead_letter_totals("products").unwrap().rows, 2, "those without an id");
+}

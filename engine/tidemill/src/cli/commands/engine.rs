@@ -5,7 +5,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use super::super::arguments::RunArguments;
-use super::super::output::{Output, bytes, count, table};
+use super::super::output::{Output, bytes, count, counted, table};
 use super::{ANSWER_PATIENCE, block_on};
 use crate::config::Config;
 use crate::control::{self, Request};
@@ -22,10 +22,21 @@ pub(super) fn run(path: &Path, asked: &RunArguments) -> Result<()> {
         _ => Changed::Refuse,
     };
     let options = Options { until_caught_up: asked.until_caught_up, changed };
-    block_on(async {
+    let ended = block_on(async {
         let stop = signals::stop(asked.with_stdin)?;
         pipeline::run(config, options, stop).await
-    })
+    })?;
+    if !asked.until_caught_up {
+        return Ok(());
+    }
+    if ended.dead_letters > 0 {
+        let new = counted(ended.dead_letters, "new dead letter");
+        Output::stdout().text(&format!("{new}: see `tidemill dead-letters list`"))?;
+    }
+    match ended.paused {
+        paused if paused.is_empty() => Ok(()),
+        paused => Err(Error::failed(format!("not all is delivered: {}", paused.join("; ")))),
+    }
 }
 
 /// Carries out a request in the state, where no engine runs. It takes effect at the next start.
@@ -40,7 +51,7 @@ pub(super) fn without_engine(config: &Config, request: &Request) -> Result<Value
     match request {
         Request::Pause { stream } => {
             known(stream)?;
-            state.set_paused(stream, Some("paused by `tidemill pause`"))?;
+            state.set_paused(stream, Some(pipeline::PAUSED))?;
             Ok(json!({ "running": false, "stream": stream, "state": "paused" }))
         }
         Request::Resume { stream } => {
@@ -53,7 +64,7 @@ pub(super) fn without_engine(config: &Config, request: &Request) -> Result<Value
             let tables = pipeline::ask_for_backfill(&state, stream)?;
             Ok(json!({ "running": false, "stream": stream, "tables": tables }))
         }
-        Request::Status | Request::RetryDeadLetters { .. } => Err(Error::failed("no engine is running")),
+        Request::Status | Request::CountDeadLetters => Err(Error::failed("no engine is running")),
     }
 }
 
@@ -115,6 +126,11 @@ fn render(status: &Value) -> String {
         ),
         _ => "no engine is running with this state".to_owned(),
     };
+    if rows.is_empty() {
+        return format!(
+            "{head}, and nothing has run yet: `tidemill check` says whether all is ready, `tidemill run` begins"
+        );
+    }
     let names = ["stream", "state", "lag", "documents", "dead letters", "settled", ""];
     format!("{head}\n{}", table(names, &rows))
 }

@@ -36,6 +36,9 @@ impl StreamTask {
                 let index = documents.index;
                 return self.fail(format!("TRUNCATE could not be carried out on index `{index}`: {error}"));
             }
+            if let Err(error) = self.parts.letters.superseded_under(&documents, version).await {
+                return self.fail(error);
+            }
         }
     }
 

@@ -10,6 +10,9 @@ use tokio::sync::{mpsc, watch};
 use super::StreamTask;
 use crate::pipeline::worker::Job;
 
+/// Why a stream is paused that somebody paused.
+pub(crate) const PAUSED: &str = "paused by `tidemill pause`";
+
 /// How a stream stands, for the source, for `status` and for `/readyz`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Standing {
@@ -99,6 +102,10 @@ impl StreamTask {
     fn with_way_on(&self, reason: String) -> String {
         if reason.contains("tidemill resume") {
             return reason;
+        }
+        if reason == PAUSED {
+            // There is nothing to mend first.
+            return format!("{reason}: `tidemill resume {}` goes on", self.parts.name);
         }
         format!("{reason}; then `tidemill resume {}`", self.parts.name)
     }

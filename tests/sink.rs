@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::harness::http::Http;
 use crate::harness::scripted::{Answer, ScriptedSink};
 use crate::harness::search_server::free_port;
-use crate::harness::{PATIENCE, Stall, World, await_some, says};
+use crate::harness::{Outcome, PATIENCE, Stall, World, await_some, says};
 
 const ITEMS: &str = "streams: [{ name: items, from: public.items, index: items }]";
 
@@ -96,6 +96,37 @@ fn requests_are_compressed_where_that_is_asked_for() {
     world.sql.run("INSERT INTO items VALUES (501, 'plain')");
     world.catch_up();
     assert!(plain.load(Ordering::SeqCst) > 0);
+    world.drop_slot();
+}
+
+/// The proxy that the environment names is for what is beyond this machine, and what it may see of that is its own matter.
+#[test]
+fn a_proxy_of_the_environment() {
+    let world = items("proxied", 3);
+    let run = |proxy: &str| {
+        let mut command = world.command(&["run", "--until-caught-up"]);
+        for name in ["NO_PROXY", "no_proxy", "HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"] {
+            command.env_remove(name);
+        }
+        command.env("HTTP_PROXY", proxy).env("http_proxy", proxy);
+        Outcome::of(command)
+    };
+    // Nothing listens there.
+    run("http://127.0.0.1:9").succeeded();
+    assert_eq!(world.documents("items").len(), 3);
+
+    let proxied = Arc::new(AtomicU32::new(0));
+    let count = Arc::clone(&proxied);
+    let proxy = ScriptedSink::before(&world.index.url, move |request| {
+        assert_eq!(request.header("host"), Some("search.example:9200"));
+        count.fetch_add(1, Ordering::SeqCst);
+        None
+    });
+    world.config_with(&format!("url: {}", world.url()), "url: http://search.example:9200", ITEMS);
+    world.sql.run("INSERT INTO items VALUES (4, 'by the proxy')");
+    run(&proxy.url).succeeded();
+    assert_eq!(world.documents("items").len(), 4);
+    assert!(proxied.load(Ordering::SeqCst) > 0);
     world.drop_slot();
 }
 

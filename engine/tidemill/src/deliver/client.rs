@@ -17,8 +17,8 @@ use crate::config::Auth;
 
 /// An answer longer than this is not read to its end: 10,000 failed items with long reasons fit several times.
 const ANSWER_BYTES_MAX: usize = 64 << 20;
-/// A node that does not take a connection within this is passed over.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// A node that does not take a connection within this, or within half of `timeout`, is passed over.
+const CONNECT_TIMEOUT_MAX: Duration = Duration::from_secs(10);
 
 /// How to reach a sink; made from the configuration.
 #[derive(Clone, Debug)]
@@ -128,14 +128,19 @@ impl Answer {
 /// One sink. Cheap to clone; all clones share its connections.
 #[derive(Clone, Debug)]
 pub struct Sink {
-    client: reqwest::Client,
     options: Arc<SinkOptions>,
-    /// Where Bulk requests go, for each node.
-    bulk: Arc<[Url]>,
+    nodes: Arc<[Node]>,
     /// As its secrets were when they were last read, and the header's value.
     auth: Arc<RwLock<(Auth, Option<HeaderValue>)>>,
-    /// The node that answered last.
+    /// The node that is asked next: the one that answered last, or the one behind it if it failed.
     node: Arc<AtomicUsize>,
+}
+
+#[derive(Debug)]
+struct Node {
+    client: reqwest::Client,
+    /// Where Bulk requests go.
+    bulk: Url,
 }
 
 /// What a request is for.
@@ -161,6 +166,28 @@ fn authorization(auth: &Auth) -> Option<Option<HeaderValue>> {
     Some(Some(value))
 }
 
+/// A client as all nodes have it; by the proxies that the environment names.
+fn builder(options: &SinkOptions) -> reqwest::ClientBuilder {
+    let builder = reqwest::Client::builder()
+        .timeout(options.timeout)
+        .connect_timeout(CONNECT_TIMEOUT_MAX.min(options.timeout / 2))
+        .tcp_nodelay(true)
+        .http1_only()
+        // A redirect could carry credentials and documents to another host.
+        .redirect(reqwest::redirect::Policy::none());
+    match &options.tls {
+        Some(tls) => builder.tls_backend_preconfigured(tls.clone()),
+        None => builder,
+    }
+}
+
+/// Whether a URL means this machine, which no proxy can reach for us.
+pub(crate) fn is_loopback(url: &Url) -> bool {
+    let Some(host) = url.host_str() else { return false };
+    let address = host.trim_start_matches('[').trim_end_matches(']').parse::<std::net::IpAddr>();
+    address.map_or(host == "localhost" || host.ends_with(".localhost"), |address| address.is_loopback())
+}
+
 fn gzip(bytes: &[u8]) -> std::io::Result<Bytes> {
     // The lines of a bulk are much alike: the fastest level takes most of it, and the worker has better to do.
     let mut encoder = GzEncoder::new(Vec::with_capacity(bytes.len() / 4), Compression::fast());
@@ -177,24 +204,18 @@ impl Sink {
         };
         let authorization = authorization(&options.auth)
             .ok_or_else(|| unusable("the credentials have characters that no header can carry".into()))?;
-        let mut builder = reqwest::Client::builder()
-            .timeout(options.timeout)
-            .connect_timeout(CONNECT_TIMEOUT)
-            .tcp_nodelay(true)
-            .http1_only()
-            // A redirect could carry credentials and documents to another host.
-            .redirect(reqwest::redirect::Policy::none());
-        if let Some(tls) = &options.tls {
-            builder = builder.tls_backend_preconfigured(tls.clone());
-        }
-        let client = builder.build().map_err(|error| unusable(Box::new(error)))?;
-        let bulk = |base: &String| Url::parse(&format!("{base}/_bulk?filter_path={}", tidemill_settle::FILTER_PATH));
-        let bulk: Vec<Url> =
-            options.urls.iter().map(bulk).collect::<Result<_, _>>().map_err(|error| unusable(Box::new(error)))?;
+        let client = |builder: reqwest::ClientBuilder| builder.build().map_err(|error| unusable(Box::new(error)));
+        let proxied = client(builder(&options))?;
+        let direct = client(builder(&options).no_proxy())?;
+        let node = |base: &String| {
+            let bulk = Url::parse(&format!("{base}/_bulk?filter_path={}", tidemill_settle::FILTER_PATH))
+                .map_err(|error| unusable(Box::new(error)))?;
+            Ok(Node { client: if is_loopback(&bulk) { direct.clone() } else { proxied.clone() }, bulk })
+        };
+        let nodes: Vec<Node> = options.urls.iter().map(node).collect::<Result<_, SinkError>>()?;
         let auth = RwLock::new((options.auth.clone(), authorization));
         Ok(Sink {
-            client,
-            bulk: bulk.into(),
+            nodes: nodes.into(),
             auth: auth.into(),
             options: options.into(),
             node: AtomicUsize::new(0).into(),
@@ -289,9 +310,10 @@ impl Sink {
         body: Option<Body>,
     ) -> Result<Answer, SinkError> {
         let base = &self.options.urls[node];
+        let Node { client, bulk } = &self.nodes[node];
         let mut request = match to {
-            To::Bulk => self.client.request(method, self.bulk[node].clone()),
-            To::Path(path) => self.client.request(method, format!("{base}{path}")),
+            To::Bulk => client.request(method, bulk.clone()),
+            To::Path(path) => client.request(method, format!("{base}{path}")),
         };
         if let Some(authorization) = &self.auth.read().unwrap_or_else(PoisonError::into_inner).1 {
             request = request.header(AUTHORIZATION, authorization.clone());

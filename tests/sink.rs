@@ -1,5 +1,6 @@
 //! What a sink may do to a running engine, and how it is asked: an index that goes, secrets that change, compressed requests.
 
+use std::net::TcpListener;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
@@ -127,6 +128,23 @@ fn a_proxy_of_the_environment() {
     run(&proxy.url).succeeded();
     assert_eq!(world.documents("items").len(), 4);
     assert!(proxied.load(Ordering::SeqCst) > 0);
+    world.drop_slot();
+}
+
+/// One takes connections and says nothing, one is there and does not work, one works.
+#[test]
+fn a_node_that_works_is_found() {
+    let world = items("nodes", 3);
+    // Its connections are made by the kernel, and nobody answers them.
+    let mute = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let mute_url = format!("http://{}", mute.local_addr().expect("bound"));
+    let sick = ScriptedSink::before(&world.index.url, |_| {
+        Some(Answer::json(503, &json!({ "error": { "type": "cluster_block_exception" }, "status": 503 })))
+    });
+    let sink = format!("urls: [\"{mute_url}\", \"{}\", \"{}\"]\ntimeout: 1s", sick.url, world.index.url);
+    world.config_with(&format!("url: {}", world.url()), &sink, ITEMS);
+    world.catch_up();
+    assert_eq!(world.documents("items").len(), 3);
     world.drop_slot();
 }
 

@@ -107,6 +107,8 @@ pub struct Answer {
     /// The header `retry-after`, where it is a number of seconds.
     pub retry_after: Option<Duration>,
     pub body: Bytes,
+    /// Whose it is, by its place among the sink's URLs.
+    pub(crate) node: usize,
 }
 
 impl Answer {
@@ -214,12 +216,7 @@ impl Sink {
         };
         let nodes: Vec<Node> = options.urls.iter().map(node).collect::<Result<_, SinkError>>()?;
         let auth = RwLock::new((options.auth.clone(), authorization));
-        Ok(Sink {
-            nodes: nodes.into(),
-            auth: auth.into(),
-            options: options.into(),
-            node: AtomicUsize::new(0).into(),
-        })
+        Ok(Sink { nodes: nodes.into(), auth: auth.into(), options: options.into(), node: AtomicUsize::new(0).into() })
     }
 
     pub fn name(&self) -> &str {
@@ -281,7 +278,8 @@ impl Sink {
         renewed
     }
 
-    /// Asks the node that answered last; when it takes no connection, the others in turn.
+    /// Asks the node whose turn it is; when it takes no connection, the others in turn. One that failed otherwise may have
+    /// done what was asked, so that only the next request goes to another: the same lines, if they are sent again.
     async fn call_any(&self, method: Method, to: To<'_>, body: Option<Body>) -> Result<Answer, SinkError> {
         let nodes = self.options.urls.len();
         let first = self.node.load(Ordering::Relaxed);
@@ -293,12 +291,22 @@ impl Sink {
             match result {
                 Err(error) if error.kind == SinkErrorKind::Unreachable && tried < nodes => {}
                 result => {
-                    if result.is_ok() {
-                        self.node.store(node, Ordering::Relaxed);
+                    match &result {
+                        Ok(answer) if answer.status < 500 => self.node.store(node, Ordering::Relaxed),
+                        _ => self.pass_over(first, node),
                     }
                     return result;
                 }
             }
+        }
+    }
+
+    /// Leaves a node that failed, unless another request has found one that works meanwhile.
+    fn pass_over(&self, first: usize, failed: usize) {
+        let next = (failed + 1) % self.options.urls.len();
+        let moved = self.node.compare_exchange(first, next, Ordering::Relaxed, Ordering::Relaxed);
+        if moved.is_ok() && next != failed {
+            tracing::debug!(sink = self.options.name, node = self.options.urls[next], "another node is asked next");
         }
     }
 
@@ -335,7 +343,8 @@ impl Sink {
             }
             answer.extend_from_slice(&chunk);
         }
-        Ok(Answer { status: status.as_u16(), retry_after: retry_after.map(Duration::from_secs), body: answer.freeze() })
+        let retry_after = retry_after.map(Duration::from_secs);
+        Ok(Answer { status: status.as_u16(), retry_after, body: answer.freeze(), node })
     }
 
     fn failed(&self, base: &str, error: reqwest::Error) -> SinkError {
@@ -358,7 +367,7 @@ impl Sink {
             408 | 429 | 500..=599 => SinkErrorKind::Unavailable,
             _ => SinkErrorKind::Answer,
         };
-        let base = &self.options.urls[self.node.load(Ordering::Relaxed)];
+        let base = &self.options.urls[answer.node];
         self.error(kind, base, Some(format!("{path} answered {status}: {}", answer.excerpt()).into()))
     }
 }

@@ -148,6 +148,37 @@ fn a_node_that_works_is_found() {
     world.drop_slot();
 }
 
+/// A sink that starts again between two pages has lost the scroll; one that lost a shard gives a part of the ids.
+#[test]
+fn a_truncate_whose_search_is_cut_off_begins_again() {
+    let world = items("scroll", 3);
+    let (parts, losses) = (Arc::new(AtomicU32::new(0)), Arc::new(AtomicU32::new(0)));
+    let (part, lost) = (Arc::clone(&parts), Arc::clone(&losses));
+    let sink = ScriptedSink::before(&world.index.url, move |request| {
+        if request.path == "/_search/scroll" && lost.fetch_add(1, Ordering::SeqCst) == 0 {
+            let error = json!({ "type": "search_context_missing_exception", "reason": "No search context found" });
+            return Some(Answer::json(404, &json!({ "error": error, "status": 404 })));
+        }
+        if request.path.contains("scroll=5m") && part.fetch_add(1, Ordering::SeqCst) == 0 {
+            let shards = json!({ "total": 2, "successful": 1, "skipped": 0, "failed": 1 });
+            return Some(Answer::json(
+                200,
+                &json!({ "_scroll_id": "part", "_shards": shards, "hits": { "hits": [] } }),
+            ));
+        }
+        None
+    });
+    world.config_with(&format!("url: {}", world.url()), &format!("url: {}", sink.url), ITEMS);
+    let mut engine = world.start();
+    engine.await_log("streaming");
+    world.await_documents("items", |documents| documents.len() == 3);
+    world.sql.run("TRUNCATE items; INSERT INTO items VALUES (4, 'after')");
+    world.await_documents("items", |documents| documents.keys().eq(["4"]));
+    assert!(parts.load(Ordering::SeqCst) > 1 && losses.load(Ordering::SeqCst) > 1);
+    assert_eq!(engine.stop(), 0);
+    world.drop_slot();
+}
+
 /// A key that was renewed in its file is taken up without an end of the engine.
 #[test]
 fn a_secret_that_changes_in_its_file() {

@@ -53,6 +53,8 @@ enum SinkErrorKind {
     Unknown,
     /// It says that it does not work at present: 429, 5xx.
     Unavailable,
+    /// It does not hold any more what a search was to be gone on with, or a part of it was not to be had.
+    CutOff,
     /// An answer that is no answer: too long, or not what was asked for.
     Answer,
     /// The client could not be built.
@@ -67,7 +69,8 @@ impl SinkError {
 
     /// Whether the same, tried again, may succeed.
     pub fn is_transient(&self) -> bool {
-        matches!(self.kind, SinkErrorKind::Unreachable | SinkErrorKind::Unknown | SinkErrorKind::Unavailable)
+        use SinkErrorKind::{CutOff, Unavailable, Unknown, Unreachable};
+        matches!(self.kind, Unreachable | Unknown | Unavailable | CutOff)
     }
 
     /// Whether a person must act before another try can succeed.
@@ -86,6 +89,7 @@ impl fmt::Display for SinkError {
             }
             SinkErrorKind::Unknown => write!(f, "sink {sink} did not answer in full")?,
             SinkErrorKind::Unavailable => write!(f, "sink {sink} is not available")?,
+            SinkErrorKind::CutOff => write!(f, "sink {sink} cut off a search for ids, which begins again")?,
             SinkErrorKind::Answer => write!(f, "sink {sink} gave an answer that cannot be used")?,
             SinkErrorKind::Options => write!(f, "sink {sink} cannot be set up")?,
         }
@@ -362,11 +366,20 @@ impl Sink {
 
     /// An answer that was asked for and is not what it should be.
     pub(crate) fn unusable(&self, path: &str, answer: &Answer) -> SinkError {
-        let status = StatusCode::from_u16(answer.status).map_or_else(|_| answer.status.to_string(), |s| s.to_string());
         let kind = match answer.status {
             408 | 429 | 500..=599 => SinkErrorKind::Unavailable,
             _ => SinkErrorKind::Answer,
         };
+        self.refused(kind, path, answer)
+    }
+
+    /// A search that has to begin again.
+    pub(crate) fn cut_off(&self, path: &str, answer: &Answer) -> SinkError {
+        self.refused(SinkErrorKind::CutOff, path, answer)
+    }
+
+    fn refused(&self, kind: SinkErrorKind, path: &str, answer: &Answer) -> SinkError {
+        let status = StatusCode::from_u16(answer.status).map_or_else(|_| answer.status.to_string(), |s| s.to_string());
         let base = &self.options.urls[answer.node];
         self.error(kind, base, Some(format!("{path} answered {status}: {}", answer.excerpt()).into()))
     }

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use tidemill_change::ChangeBatch;
+use tidemill_change::{ChangeBatch, Version};
 use tidemill_encode::{Action, ActionKind, Encoded, Rejected};
 use tidemill_settle::{Counts, SinkError};
 
@@ -178,6 +178,16 @@ impl Letters {
             stage: rejected.stage.clone(),
             plugin_sha256: rejected.plugin_sha256.clone(),
             attempts: 1,
+        }
+    }
+
+    /// The ids of an index whose rows, at this version or a later one, were refused and wait.
+    pub(crate) async fn rows_refused(&self, index: &str, since: Version) -> Result<HashSet<String>, String> {
+        let (state, stream, index) = (Arc::clone(&self.state), self.stream.clone(), index.to_owned());
+        match tokio::task::spawn_blocking(move || state.rows_refused(&stream, &index, since)).await {
+            Ok(Ok(ids)) => Ok(ids),
+            Ok(Err(error)) => Err(format!("the dead letters could not be read: {error}")),
+            Err(error) => Err(format!("the dead letters could not be read: {error}")),
         }
     }
 

@@ -137,3 +137,26 @@ fn a_backfill_asked_for_later_mends_what_was_lost() {
     );
     world.drop_slot();
 }
+
+/// Its document is an older one than the row, and there is a row: it is not swept away with those that have none.
+#[test]
+fn a_row_that_the_index_refused_keeps_the_document_it_has() {
+    let world = World::new("sweep_letters");
+    world.sql.run("CREATE TABLE t (id bigint PRIMARY KEY, n text); INSERT INTO t VALUES (1, '1'), (2, '2')");
+    world.file("mapping.json", r#"{ "properties": { "n": { "type": "integer" } } }"#);
+    world.config("streams: [{ name: t, from: public.t, index: t, mapping: mapping.json }]");
+    world.catch_up();
+    let version = world.http().call("GET", "/t/_doc/1", None).1["_version"].as_u64().unwrap();
+    let stray = format!("/t/_doc/9?version={version}&version_type=external");
+    assert_eq!(world.http().call("PUT", &stray, Some(&json!({ "n": 9 }))).0, 201);
+    world.sql.run("UPDATE t SET n = 'x' WHERE id = 1; UPDATE t SET n = '3' WHERE id = 2");
+    world.catch_up();
+    world.tidemill(&["backfill", "t"]).succeeded();
+    world.catch_up();
+    let documents = world.documents("t");
+    assert_eq!(
+        documents,
+        [("1".into(), json!({ "id": 1, "n": "1" })), ("2".into(), json!({ "id": 2, "n": "3" }))].into()
+    );
+    world.drop_slot();
+}

@@ -1,5 +1,6 @@
 //! What a sink may do to a running engine, and how it is asked: an index that goes, secrets that change, compressed requests.
 
+use std::net::TcpListener;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
@@ -9,7 +10,7 @@ use serde_json::{Value, json};
 use crate::harness::http::Http;
 use crate::harness::scripted::{Answer, ScriptedSink};
 use crate::harness::search_server::free_port;
-use crate::harness::{PATIENCE, Stall, World, await_some, says};
+use crate::harness::{Outcome, PATIENCE, Stall, World, await_some, says};
 
 const ITEMS: &str = "streams: [{ name: items, from: public.items, index: items }]";
 
@@ -96,6 +97,85 @@ fn requests_are_compressed_where_that_is_asked_for() {
     world.sql.run("INSERT INTO items VALUES (501, 'plain')");
     world.catch_up();
     assert!(plain.load(Ordering::SeqCst) > 0);
+    world.drop_slot();
+}
+
+/// The proxy that the environment names is for what is beyond this machine, and what it may see of that is its own matter.
+#[test]
+fn a_proxy_of_the_environment() {
+    let world = items("proxied", 3);
+    let run = |proxy: &str| {
+        let mut command = world.command(&["run", "--until-caught-up"]);
+        for name in ["NO_PROXY", "no_proxy", "HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"] {
+            command.env_remove(name);
+        }
+        command.env("HTTP_PROXY", proxy).env("http_proxy", proxy);
+        Outcome::of(command)
+    };
+    // Nothing listens there.
+    run("http://127.0.0.1:9").succeeded();
+    assert_eq!(world.documents("items").len(), 3);
+
+    let proxied = Arc::new(AtomicU32::new(0));
+    let count = Arc::clone(&proxied);
+    let proxy = ScriptedSink::before(&world.index.url, move |request| {
+        assert_eq!(request.header("host"), Some("search.example:9200"));
+        count.fetch_add(1, Ordering::SeqCst);
+        None
+    });
+    world.config_with(&format!("url: {}", world.url()), "url: http://search.example:9200", ITEMS);
+    world.sql.run("INSERT INTO items VALUES (4, 'by the proxy')");
+    run(&proxy.url).succeeded();
+    assert_eq!(world.documents("items").len(), 4);
+    assert!(proxied.load(Ordering::SeqCst) > 0);
+    world.drop_slot();
+}
+
+/// One takes connections and says nothing, one is there and does not work, one works.
+#[test]
+fn a_node_that_works_is_found() {
+    let world = items("nodes", 3);
+    // Its connections are made by the kernel, and nobody answers them.
+    let mute = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let mute_url = format!("http://{}", mute.local_addr().expect("bound"));
+    let sick = ScriptedSink::before(&world.index.url, |_| {
+        Some(Answer::json(503, &json!({ "error": { "type": "cluster_block_exception" }, "status": 503 })))
+    });
+    let sink = format!("urls: [\"{mute_url}\", \"{}\", \"{}\"]\ntimeout: 1s", sick.url, world.index.url);
+    world.config_with(&format!("url: {}", world.url()), &sink, ITEMS);
+    world.catch_up();
+    assert_eq!(world.documents("items").len(), 3);
+    world.drop_slot();
+}
+
+/// A sink that starts again between two pages has lost the scroll; one that lost a shard gives a part of the ids.
+#[test]
+fn a_truncate_whose_search_is_cut_off_begins_again() {
+    let world = items("scroll", 3);
+    let (parts, losses) = (Arc::new(AtomicU32::new(0)), Arc::new(AtomicU32::new(0)));
+    let (part, lost) = (Arc::clone(&parts), Arc::clone(&losses));
+    let sink = ScriptedSink::before(&world.index.url, move |request| {
+        if request.path == "/_search/scroll" && lost.fetch_add(1, Ordering::SeqCst) == 0 {
+            let error = json!({ "type": "search_context_missing_exception", "reason": "No search context found" });
+            return Some(Answer::json(404, &json!({ "error": error, "status": 404 })));
+        }
+        if request.path.contains("scroll=5m") && part.fetch_add(1, Ordering::SeqCst) == 0 {
+            let shards = json!({ "total": 2, "successful": 1, "skipped": 0, "failed": 1 });
+            return Some(Answer::json(
+                200,
+                &json!({ "_scroll_id": "part", "_shards": shards, "hits": { "hits": [] } }),
+            ));
+        }
+        None
+    });
+    world.config_with(&format!("url: {}", world.url()), &format!("url: {}", sink.url), ITEMS);
+    let mut engine = world.start();
+    engine.await_log("streaming");
+    world.await_documents("items", |documents| documents.len() == 3);
+    world.sql.run("TRUNCATE items; INSERT INTO items VALUES (4, 'after')");
+    world.await_documents("items", |documents| documents.keys().eq(["4"]));
+    assert!(parts.load(Ordering::SeqCst) > 1 && losses.load(Ordering::SeqCst) > 1);
+    assert_eq!(engine.stop(), 0);
     world.drop_slot();
 }
 

@@ -78,7 +78,12 @@ fn read(client: &mut BufReader<TcpStream>) -> Option<Request> {
     };
     let first = line()?;
     let mut words = first.split(' ');
-    let (method, path) = (words.next()?.to_owned(), words.next()?.to_owned());
+    let (method, target) = (words.next()?.to_owned(), words.next()?);
+    // One who takes this for a proxy names the host as well.
+    let path = match target.strip_prefix("http://") {
+        Some(rest) => rest[rest.find('/')?..].to_owned(),
+        None => target.to_owned(),
+    };
     let mut headers = Vec::new();
     loop {
         let line = line()?;

@@ -17,8 +17,8 @@ use crate::config::Auth;
 
 /// An answer longer than this is not read to its end: 10,000 failed items with long reasons fit several times.
 const ANSWER_BYTES_MAX: usize = 64 << 20;
-/// A node that does not take a connection within this is passed over.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// A node that does not take a connection within this, or within half of `timeout`, is passed over.
+const CONNECT_TIMEOUT_MAX: Duration = Duration::from_secs(10);
 
 /// How to reach a sink; made from the configuration.
 #[derive(Clone, Debug)]
@@ -53,6 +53,8 @@ enum SinkErrorKind {
     Unknown,
     /// It says that it does not work at present: 429, 5xx.
     Unavailable,
+    /// It does not hold any more what a search was to be gone on with, or a part of it was not to be had.
+    CutOff,
     /// An answer that is no answer: too long, or not what was asked for.
     Answer,
     /// The client could not be built.
@@ -67,7 +69,8 @@ impl SinkError {
 
     /// Whether the same, tried again, may succeed.
     pub fn is_transient(&self) -> bool {
-        matches!(self.kind, SinkErrorKind::Unreachable | SinkErrorKind::Unknown | SinkErrorKind::Unavailable)
+        use SinkErrorKind::{CutOff, Unavailable, Unknown, Unreachable};
+        matches!(self.kind, Unreachable | Unknown | Unavailable | CutOff)
     }
 
     /// Whether a person must act before another try can succeed.
@@ -86,6 +89,7 @@ impl fmt::Display for SinkError {
             }
             SinkErrorKind::Unknown => write!(f, "sink {sink} did not answer in full")?,
             SinkErrorKind::Unavailable => write!(f, "sink {sink} is not available")?,
+            SinkErrorKind::CutOff => write!(f, "sink {sink} cut off a search for ids, which begins again")?,
             SinkErrorKind::Answer => write!(f, "sink {sink} gave an answer that cannot be used")?,
             SinkErrorKind::Options => write!(f, "sink {sink} cannot be set up")?,
         }
@@ -107,6 +111,8 @@ pub struct Answer {
     /// The header `retry-after`, where it is a number of seconds.
     pub retry_after: Option<Duration>,
     pub body: Bytes,
+    /// Whose it is, by its place among the sink's URLs.
+    pub(crate) node: usize,
 }
 
 impl Answer {
@@ -128,14 +134,19 @@ impl Answer {
 /// One sink. Cheap to clone; all clones share its connections.
 #[derive(Clone, Debug)]
 pub struct Sink {
-    client: reqwest::Client,
     options: Arc<SinkOptions>,
-    /// Where Bulk requests go, for each node.
-    bulk: Arc<[Url]>,
+    nodes: Arc<[Node]>,
     /// As its secrets were when they were last read, and the header's value.
     auth: Arc<RwLock<(Auth, Option<HeaderValue>)>>,
-    /// The node that answered last.
+    /// The node that is asked next: the one that answered last, or the one behind it if it failed.
     node: Arc<AtomicUsize>,
+}
+
+#[derive(Debug)]
+struct Node {
+    client: reqwest::Client,
+    /// Where Bulk requests go.
+    bulk: Url,
 }
 
 /// What a request is for.
@@ -161,6 +172,28 @@ fn authorization(auth: &Auth) -> Option<Option<HeaderValue>> {
     Some(Some(value))
 }
 
+/// A client as all nodes have it; by the proxies that the environment names.
+fn builder(options: &SinkOptions) -> reqwest::ClientBuilder {
+    let builder = reqwest::Client::builder()
+        .timeout(options.timeout)
+        .connect_timeout(CONNECT_TIMEOUT_MAX.min(options.timeout / 2))
+        .tcp_nodelay(true)
+        .http1_only()
+        // A redirect could carry credentials and documents to another host.
+        .redirect(reqwest::redirect::Policy::none());
+    match &options.tls {
+        Some(tls) => builder.tls_backend_preconfigured(tls.clone()),
+        None => builder,
+    }
+}
+
+/// Whether a URL means this machine, which no proxy can reach for us.
+pub(crate) fn is_loopback(url: &Url) -> bool {
+    let Some(host) = url.host_str() else { return false };
+    let address = host.trim_start_matches('[').trim_end_matches(']').parse::<std::net::IpAddr>();
+    address.map_or(host == "localhost" || host.ends_with(".localhost"), |address| address.is_loopback())
+}
+
 fn gzip(bytes: &[u8]) -> std::io::Result<Bytes> {
     // The lines of a bulk are much alike: the fastest level takes most of it, and the worker has better to do.
     let mut encoder = GzEncoder::new(Vec::with_capacity(bytes.len() / 4), Compression::fast());
@@ -177,28 +210,17 @@ impl Sink {
         };
         let authorization = authorization(&options.auth)
             .ok_or_else(|| unusable("the credentials have characters that no header can carry".into()))?;
-        let mut builder = reqwest::Client::builder()
-            .timeout(options.timeout)
-            .connect_timeout(CONNECT_TIMEOUT)
-            .tcp_nodelay(true)
-            .http1_only()
-            // A redirect could carry credentials and documents to another host.
-            .redirect(reqwest::redirect::Policy::none());
-        if let Some(tls) = &options.tls {
-            builder = builder.tls_backend_preconfigured(tls.clone());
-        }
-        let client = builder.build().map_err(|error| unusable(Box::new(error)))?;
-        let bulk = |base: &String| Url::parse(&format!("{base}/_bulk?filter_path={}", tidemill_settle::FILTER_PATH));
-        let bulk: Vec<Url> =
-            options.urls.iter().map(bulk).collect::<Result<_, _>>().map_err(|error| unusable(Box::new(error)))?;
+        let client = |builder: reqwest::ClientBuilder| builder.build().map_err(|error| unusable(Box::new(error)));
+        let proxied = client(builder(&options))?;
+        let direct = client(builder(&options).no_proxy())?;
+        let node = |base: &String| {
+            let bulk = Url::parse(&format!("{base}/_bulk?filter_path={}", tidemill_settle::FILTER_PATH))
+                .map_err(|error| unusable(Box::new(error)))?;
+            Ok(Node { client: if is_loopback(&bulk) { direct.clone() } else { proxied.clone() }, bulk })
+        };
+        let nodes: Vec<Node> = options.urls.iter().map(node).collect::<Result<_, SinkError>>()?;
         let auth = RwLock::new((options.auth.clone(), authorization));
-        Ok(Sink {
-            client,
-            bulk: bulk.into(),
-            auth: auth.into(),
-            options: options.into(),
-            node: AtomicUsize::new(0).into(),
-        })
+        Ok(Sink { nodes: nodes.into(), auth: auth.into(), options: options.into(), node: AtomicUsize::new(0).into() })
     }
 
     pub fn name(&self) -> &str {
@@ -260,7 +282,8 @@ impl Sink {
         renewed
     }
 
-    /// Asks the node that answered last; when it takes no connection, the others in turn.
+    /// Asks the node whose turn it is; when it takes no connection, the others in turn. One that failed otherwise may have
+    /// done what was asked, so that only the next request goes to another: the same lines, if they are sent again.
     async fn call_any(&self, method: Method, to: To<'_>, body: Option<Body>) -> Result<Answer, SinkError> {
         let nodes = self.options.urls.len();
         let first = self.node.load(Ordering::Relaxed);
@@ -272,12 +295,22 @@ impl Sink {
             match result {
                 Err(error) if error.kind == SinkErrorKind::Unreachable && tried < nodes => {}
                 result => {
-                    if result.is_ok() {
-                        self.node.store(node, Ordering::Relaxed);
+                    match &result {
+                        Ok(answer) if answer.status < 500 => self.node.store(node, Ordering::Relaxed),
+                        _ => self.pass_over(first, node),
                     }
                     return result;
                 }
             }
+        }
+    }
+
+    /// Leaves a node that failed, unless another request has found one that works meanwhile.
+    fn pass_over(&self, first: usize, failed: usize) {
+        let next = (failed + 1) % self.options.urls.len();
+        let moved = self.node.compare_exchange(first, next, Ordering::Relaxed, Ordering::Relaxed);
+        if moved.is_ok() && next != failed {
+            tracing::debug!(sink = self.options.name, node = self.options.urls[next], "another node is asked next");
         }
     }
 
@@ -289,9 +322,10 @@ impl Sink {
         body: Option<Body>,
     ) -> Result<Answer, SinkError> {
         let base = &self.options.urls[node];
+        let Node { client, bulk } = &self.nodes[node];
         let mut request = match to {
-            To::Bulk => self.client.request(method, self.bulk[node].clone()),
-            To::Path(path) => self.client.request(method, format!("{base}{path}")),
+            To::Bulk => client.request(method, bulk.clone()),
+            To::Path(path) => client.request(method, format!("{base}{path}")),
         };
         if let Some(authorization) = &self.auth.read().unwrap_or_else(PoisonError::into_inner).1 {
             request = request.header(AUTHORIZATION, authorization.clone());
@@ -313,7 +347,8 @@ impl Sink {
             }
             answer.extend_from_slice(&chunk);
         }
-        Ok(Answer { status: status.as_u16(), retry_after: retry_after.map(Duration::from_secs), body: answer.freeze() })
+        let retry_after = retry_after.map(Duration::from_secs);
+        Ok(Answer { status: status.as_u16(), retry_after, body: answer.freeze(), node })
     }
 
     fn failed(&self, base: &str, error: reqwest::Error) -> SinkError {
@@ -331,12 +366,21 @@ impl Sink {
 
     /// An answer that was asked for and is not what it should be.
     pub(crate) fn unusable(&self, path: &str, answer: &Answer) -> SinkError {
-        let status = StatusCode::from_u16(answer.status).map_or_else(|_| answer.status.to_string(), |s| s.to_string());
         let kind = match answer.status {
             408 | 429 | 500..=599 => SinkErrorKind::Unavailable,
             _ => SinkErrorKind::Answer,
         };
-        let base = &self.options.urls[self.node.load(Ordering::Relaxed)];
+        self.refused(kind, path, answer)
+    }
+
+    /// A search that has to begin again.
+    pub(crate) fn cut_off(&self, path: &str, answer: &Answer) -> SinkError {
+        self.refused(SinkErrorKind::CutOff, path, answer)
+    }
+
+    fn refused(&self, kind: SinkErrorKind, path: &str, answer: &Answer) -> SinkError {
+        let status = StatusCode::from_u16(answer.status).map_or_else(|_| answer.status.to_string(), |s| s.to_string());
+        let base = &self.options.urls[answer.node];
         self.error(kind, base, Some(format!("{path} answered {status}: {}", answer.excerpt()).into()))
     }
 }

@@ -123,6 +123,10 @@ impl Sink {
     pub async fn scroll_on(&self, scroll: &str) -> Result<(String, Vec<ScrolledId>), SinkError> {
         let path = "/_search/scroll";
         let answer = self.send(Method::POST, path, &json!({ "scroll": "5m", "scroll_id": scroll })).await?;
+        // The sink started again meanwhile, or took longer than the scroll lives.
+        if answer.status == 404 {
+            return Err(self.cut_off(path, &answer));
+        }
         self.scrolled(path, &answer)
     }
 
@@ -135,7 +139,14 @@ impl Sink {
         #[derive(Deserialize)]
         struct Page {
             _scroll_id: String,
+            #[serde(default)]
+            _shards: Shards,
             hits: Hits,
+        }
+        #[derive(Default, Deserialize)]
+        struct Shards {
+            total: u64,
+            successful: u64,
         }
         #[derive(Deserialize)]
         struct Hits {
@@ -145,6 +156,10 @@ impl Sink {
             return Err(self.unusable(path, answer));
         }
         let page: Page = serde_json::from_slice(&answer.body).map_err(|_| self.unusable(path, answer))?;
+        // The ids of a shard that is away would be taken for ids that are not there.
+        if page._shards.successful < page._shards.total {
+            return Err(self.cut_off(path, answer));
+        }
         Ok((page._scroll_id, page.hits.hits))
     }
 

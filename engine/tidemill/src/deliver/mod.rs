@@ -6,6 +6,7 @@ mod mapping;
 mod prepare;
 mod tls;
 
+pub(crate) use client::is_loopback;
 pub use client::{Answer, Sink, SinkError, SinkOptions};
 pub use index::{Ensured, GC_DELETES, IndexInfo, Product, ScrolledId};
 pub use mapping::{Origin, propose};

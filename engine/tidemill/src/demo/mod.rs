@@ -138,7 +138,7 @@ async fn play(options: &Options, stage: &Stage, screen: &Screen) -> Result<Repor
     let status = drain(stage, screen).await?;
     report.live(done, start.elapsed(), cpu::of(stage.engine.id()).saturating_sub(before), &status);
 
-    let reader = Reader { client: http_client(options)?, url: stage.sink_url.clone() };
+    let reader = Reader { client: http_client(options, &stage.sink_url)?, url: stage.sink_url.clone() };
     if options.break_one {
         break_one(&reader).await?;
     }
@@ -230,7 +230,7 @@ async fn drain(stage: &Stage, screen: &Screen) -> Result<Value> {
     }
 }
 
-fn http_client(options: &Options) -> Result<reqwest::Client> {
+fn http_client(options: &Options, sink_url: &str) -> Result<reqwest::Client> {
     let mut headers = reqwest::header::HeaderMap::new();
     if let Some(key) = &options.api_key {
         let auth = crate::config::Auth::ApiKey(key.clone()).header().expect("a key has a header");
@@ -238,8 +238,12 @@ fn http_client(options: &Options) -> Result<reqwest::Client> {
             .map_err(|error| Error::usage("the API key cannot stand in a header").with_cause(error))?;
         headers.insert(reqwest::header::AUTHORIZATION, value);
     }
-    let client = reqwest::Client::builder().default_headers(headers).build();
-    client.map_err(|error| Error::failed("no HTTP client").with_cause(error))
+    let mut builder = reqwest::Client::builder().default_headers(headers);
+    // As the engine's own client does it.
+    if reqwest::Url::parse(sink_url).is_ok_and(|url| crate::deliver::is_loopback(&url)) {
+        builder = builder.no_proxy();
+    }
+    builder.build().map_err(|error| Error::failed("no HTTP client").with_cause(error))
 }
 
 /// Spoils one document behind the engine's back.

@@ -201,6 +201,16 @@ impl Letters {
         }
     }
 
+    /// The ids of an index whose rows, at this version or a later one, were refused and wait.
+    pub(crate) async fn rows_refused(&self, index: &str, since: Version) -> Result<HashSet<String>, String> {
+        let (state, stream, index) = (Arc::clone(&self.state), self.stream.clone(), index.to_owned());
+        match tokio::task::spawn_blocking(move || state.rows_refused(&stream, &index, since)).await {
+            Ok(Ok(ids)) => Ok(ids),
+            Ok(Err(error)) => Err(format!("the dead letters could not be read: {error}")),
+            Err(error) => Err(format!("the dead letters could not be read: {error}")),
+        }
+    }
+
     /// Writes letters; they are on disk when this returns.
     pub(crate) async fn store(&mut self, letters: Vec<NewDeadLetter>) -> Result<(), String> {
         if letters.is_empty() {

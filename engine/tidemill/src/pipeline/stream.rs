@@ -383,11 +383,14 @@ impl StreamTask {
             && let Some(version) = version
             && let Some(documents) = self.parts.documents.get(&table).cloned()
         {
-            if self.sweepable.contains(&documents.index)
-                && let Err(error) = self.delete_patiently(&documents, version, Which::Older, part_of).await
-            {
-                let index = documents.index;
-                return Err(format!("index `{index}` could not be searched for documents without a row: {error}"));
+            if self.sweepable.contains(&documents.index) {
+                // The row of such a document is there: it was refused, and the document is what the index took before.
+                let refused = self.parts.letters.rows_refused(&documents.index, version).await?;
+                let older = Which::OlderBut(refused);
+                if let Err(error) = self.delete_patiently(&documents, version, &older, part_of).await {
+                    let index = documents.index;
+                    return Err(format!("index `{index}` could not be searched for documents without a row: {error}"));
+                }
             }
             // Also in an index of others: what was refused again has a new letter.
             self.parts.letters.superseded_under(&documents, version).await?;

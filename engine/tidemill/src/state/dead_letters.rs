@@ -3,6 +3,7 @@
 //! Invariant: a letter is on disk before its change counts as settled. A change that comes again after a crash finds its
 //! letter and does not make a second.
 
+use std::collections::HashSet;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, Value, ValueRef};
@@ -202,6 +203,14 @@ impl State {
                 Ok(LetterTotals { rows: unsigned(row.get(0)?), bytes: unsigned(row.get(1)?) })
             })
         })
+    }
+
+    /// The ids of an index whose rows, at this version or a later one, were refused and wait.
+    pub fn rows_refused(&self, stream: &str, index: &str, since: Version) -> Result<HashSet<String>> {
+        let query = "SELECT key FROM dead_letters WHERE stream = ?1 AND index_name = ?2 AND version >= ?3
+             AND kind <> 'delete' AND state = 'open'";
+        let values = params![stream, index, version_to_sql(since)];
+        self.run(|c| c.prepare(query)?.query_map(values, |row| row.get(0))?.collect())
     }
 
     /// Letters in the order they came, without their documents.

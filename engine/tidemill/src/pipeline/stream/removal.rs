@@ -1,5 +1,7 @@
 //! Removes documents that no change names one by one: those of a truncated table, and those without a row after a backfill.
 
+use std::collections::HashSet;
+
 use bytes::BytesMut;
 use futures_util::StreamExt;
 use tidemill_change::{Lsn, Version};
@@ -16,11 +18,20 @@ pub(crate) struct Documents {
 }
 
 /// Which documents of an index are meant.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Which {
     All,
-    /// Those with a lower version.
-    Older,
+    /// Those with a lower version, but these ids.
+    OlderBut(HashSet<String>),
+}
+
+impl Which {
+    fn means(&self, id: &ScrolledId, version: Version) -> bool {
+        match self {
+            Which::All => true,
+            Which::OlderBut(ids) => id._version.is_some_and(|stored| stored < version.get()) && !ids.contains(&id._id),
+        }
+    }
 }
 
 impl StreamTask {
@@ -32,7 +43,7 @@ impl StreamTask {
         for table in &truncate.tables {
             let Some(documents) = self.parts.documents.get(table).cloned() else { continue };
             self.until_idle().await;
-            if let Err(error) = self.delete_patiently(&documents, version, Which::All, part_of).await {
+            if let Err(error) = self.delete_patiently(&documents, version, &Which::All, part_of).await {
                 let index = documents.index;
                 return self.fail(format!("TRUNCATE could not be carried out on index `{index}`: {error}"));
             }
@@ -48,7 +59,7 @@ impl StreamTask {
         &mut self,
         documents: &Documents,
         version: Version,
-        which: Which,
+        which: &Which,
         part_of: PartOf,
     ) -> Result<(), SinkError> {
         let mut patience = self.patience();
@@ -67,7 +78,7 @@ impl StreamTask {
         &mut self,
         documents: &Documents,
         version: Version,
-        which: Which,
+        which: &Which,
         part_of: PartOf,
     ) -> Result<(), SinkError> {
         let Documents { index, prefix } = documents;
@@ -75,9 +86,7 @@ impl StreamTask {
         let (mut scroll, mut ids) = self.parts.sink.scroll(index).await?;
         while !ids.is_empty() {
             ids.retain(|id| id._id.starts_with(prefix.as_str()));
-            ids.retain(|id| {
-                id._version.is_some_and(|stored| is_ours(stored) && (which == Which::All || stored < version.get()))
-            });
+            ids.retain(|id| id._version.is_some_and(is_ours) && which.means(id, version));
             let encoded = deletes(&ids, version);
             let parts = encoded.actions.len() as u32;
             match part_of {

@@ -74,7 +74,7 @@ impl Told {
     async fn taken(&mut self, request: u64, documents: usize) {
         let items = vec![r#"{"delete":{"status":200}}"#; documents].join(",");
         let body = Bytes::from(format!(r#"{{"errors":false,"items":[{items}]}}"#));
-        self.task.answered(RequestId(request), Ok(Answer { status: 200, retry_after: None, body }));
+        self.task.answered(RequestId(request), Ok(Answer { status: 200, retry_after: None, body, node: 0 }));
         self.task.carry_out().await;
         self.task.finish_reading().await;
     }

@@ -45,6 +45,9 @@ pub struct TableInfo {
     pub has_identity: bool,
     /// Partitions of which that is not so, as `schema.name`, quoted.
     pub partitions_without_identity: Vec<String>,
+    /// A partition that is made or attached later will tell it too: it has the root's primary key, and nothing else of the
+    /// root's identity. True where there are no partitions.
+    pub partitions_inherit_identity: bool,
     pub owner: String,
     /// We are, or may act as, the owner.
     pub owned: bool,
@@ -78,6 +81,16 @@ impl TableInfo {
 
     /// Without it, publishing updates or deletes would make those of the application fail.
     pub fn require_identity(&self) -> Result<()> {
+        if !self.partitions_inherit_identity {
+            let (table, name) = (&self.relation, self.sql_name());
+            let message = format!(
+                "table `{table}` is partitioned and has no primary key that its partitions inherit (a deferrable one is \
+                 none), so updates of a partition that is made or attached later would fail: run `ALTER TABLE {name} ADD \
+                 PRIMARY KEY (…);` with the columns that it is partitioned by among the key's, or name its partitions \
+                 one by one in its place"
+            );
+            return Err(Error::new(Kind::NoReplicaIdentity, message));
+        }
         let lacking = match (self.has_identity, self.partitions_without_identity.as_slice()) {
             (true, []) => return Ok(()),
             (_, []) => vec![self.sql_name()],
@@ -271,6 +284,7 @@ fn table(row: &Row, columns: Vec<CatalogColumn>, keys: &Keys) -> Result<TableInf
         ReplicaIdentity::Full | ReplicaIdentity::Nothing => None,
     };
     let full = identity == ReplicaIdentity::Full;
+    let kind = if row.get::<_, &str>(3) == "p" { TableKind::Partitioned } else { TableKind::Ordinary };
     let (generated, columns): (Vec<_>, Vec<_>) = columns.into_iter().partition(|column| column.is_generated);
     let place = |number: &i16| columns.iter().position(|column| column.number == *number);
     let primary_key = keys.primary.iter().flatten().map(place).collect::<Option<Vec<_>>>().unwrap_or_default();
@@ -288,11 +302,12 @@ fn table(row: &Row, columns: Vec<CatalogColumn>, keys: &Keys) -> Result<TableInf
     Ok(TableInfo {
         relation: Arc::new(relation),
         columns: columns.into_iter().map(|column| column.info).collect(),
-        kind: if row.get::<_, &str>(3) == "p" { TableKind::Partitioned } else { TableKind::Ordinary },
+        kind,
         generated: generated.into_iter().map(|column| column.column.name).collect(),
         primary_key,
         has_identity: full || identity_columns.is_some(),
         partitions_without_identity: Vec::new(),
+        partitions_inherit_identity: kind == TableKind::Ordinary || keys.primary_is_immediate,
         owner: row.get(6),
         owned: row.get(7),
         reachable: row.get(8),

@@ -67,9 +67,9 @@ async fn a_replica_identity_is_there_or_its_statement_is_told() {
          ALTER TABLE by_index REPLICA IDENTITY USING INDEX uy; \
          CREATE TABLE dropped (x int, y int NOT NULL); CREATE UNIQUE INDEX ud ON dropped (y); \
          ALTER TABLE dropped REPLICA IDENTITY USING INDEX ud; DROP INDEX ud; \
-         CREATE TABLE parts (id int, x int) PARTITION BY RANGE (id); \
+         CREATE TABLE parts (id int PRIMARY KEY, x int) PARTITION BY RANGE (id); \
          CREATE TABLE \"Part 1\" PARTITION OF parts FOR VALUES FROM (0) TO (10); \
-         ALTER TABLE parts REPLICA IDENTITY FULL",
+         ALTER TABLE parts REPLICA IDENTITY FULL; ALTER TABLE \"Part 1\" REPLICA IDENTITY NOTHING",
     )
     .await;
     for (name, identity, columns) in [
@@ -99,6 +99,51 @@ async fn a_replica_identity_is_there_or_its_statement_is_told() {
     }
     assert_eq!(table(&db, "bare").await.require_primary_key().unwrap_err().kind(), Kind::NoPrimaryKey);
     table(&db, "keyed").await.require_primary_key().unwrap();
+}
+
+#[tokio::test]
+async fn a_partition_that_comes_later_can_be_updated() {
+    let mut db = Database::on(shared()).await;
+    let ensure = async |db: &mut Database| {
+        let tables = tables(db, &["parts"], &[]).await.unwrap();
+        publication::ensure(&mut db.sql, "postgres", wanted(&tables)).await
+    };
+    // All that is there can be published, and what is attached later could not.
+    for (made, key) in [
+        ("", "ADD PRIMARY KEY (id)"),
+        (", PRIMARY KEY (id) DEFERRABLE", "DROP CONSTRAINT parts_pkey, ADD PRIMARY KEY (id)"),
+        (", UNIQUE (id)", "ADD PRIMARY KEY (id)"),
+    ] {
+        db.run(&format!(
+            "CREATE TABLE parts (id int NOT NULL, x int{made}) PARTITION BY RANGE (id); \
+             CREATE TABLE part_1 PARTITION OF parts FOR VALUES FROM (0) TO (10); \
+             ALTER TABLE parts REPLICA IDENTITY FULL; ALTER TABLE part_1 REPLICA IDENTITY FULL"
+        ))
+        .await;
+        if made.contains("UNIQUE") {
+            db.run(
+                "ALTER TABLE parts REPLICA IDENTITY USING INDEX parts_id_key; \
+                 ALTER TABLE part_1 REPLICA IDENTITY USING INDEX part_1_id_key",
+            )
+            .await;
+        }
+        let error = ensure(&mut db).await.unwrap_err();
+        assert_eq!(error.kind(), Kind::NoReplicaIdentity, "{made}: {error}");
+        assert!(error.to_string().contains(r#"ALTER TABLE "public"."parts" ADD PRIMARY KEY"#), "{error}");
+        assert!(publication::inspect(&db.sql, wanted(&[]).name).await.unwrap().is_none());
+
+        db.run(&format!("ALTER TABLE parts {key}")).await;
+        assert_eq!(ensure(&mut db).await.unwrap(), Ensured::Created);
+        db.run(
+            "CREATE TABLE part_2 PARTITION OF parts FOR VALUES FROM (10) TO (20); \
+             CREATE TABLE part_3 (id int NOT NULL, x int); INSERT INTO part_3 VALUES (25, 1); \
+             ALTER TABLE parts ATTACH PARTITION part_3 FOR VALUES FROM (20) TO (30); \
+             INSERT INTO parts VALUES (5, 1), (15, 1); UPDATE parts SET x = 2; DELETE FROM parts",
+        )
+        .await;
+        assert_eq!(ensure(&mut db).await.unwrap(), Ensured::Kept);
+        db.run("DROP TABLE parts; DROP PUBLICATION \"tide \"\"mill\"\"\"").await;
+    }
 }
 
 #[tokio::test]

@@ -1,7 +1,12 @@
 //! Getting in: every way of authentication and every `sslmode`, by both kinds of session.
 
+use std::sync::Arc;
+
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::TlsAcceptor;
 
 use super::server::{Certificates, Database, connector, guarded, own, shared, with_tls};
 use crate::source::{Connector, Error, Kind, Url};
@@ -66,6 +71,71 @@ async fn channel_binding_binds_where_it_can() {
     for user in ["trusty", "md5er:pass%20word", "clear:pass%20word"] {
         let error = url(user, "localhost", "sslmode=require&channel_binding=require").await.unwrap_err();
         assert_eq!(error.kind(), Kind::Authentication, "{error}");
+    }
+}
+
+/// A server that asks for SCRAM bound to its TLS connection, and lets everybody in after `answers` to what the client sends.
+async fn liar(answers: &'static [&'static [u8]]) -> u16 {
+    let file = |name| Certificates::shared().path(name);
+    let certificate = CertificateDer::from_pem_file(file("server.pem")).unwrap();
+    let key = PrivateKeyDer::from_pem_file(file("server.key")).unwrap();
+    let config = rustls::ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()));
+    let config = config.with_safe_default_protocol_versions().unwrap().with_no_client_auth();
+    let acceptor = TlsAcceptor::from(Arc::new(config.with_single_cert(vec![certificate], key).unwrap()));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        loop {
+            let (socket, _) = listener.accept().await.unwrap();
+            // A client that goes away in the middle has seen enough.
+            tokio::spawn(lie(acceptor.clone(), socket, answers));
+        }
+    });
+    port
+}
+
+async fn lie(acceptor: TlsAcceptor, mut socket: TcpStream, answers: &[&[u8]]) -> std::io::Result<()> {
+    socket.read_exact(&mut [0; 8]).await?;
+    socket.write_all(b"S").await?;
+    let mut tls = acceptor.accept(socket).await?;
+    let length = tls.read_u32().await? as usize;
+    tls.read_exact(&mut vec![0; length - 4]).await?;
+    for answer in [&b"\0\0\0\x0aSCRAM-SHA-256-PLUS\0SCRAM-SHA-256\0\0"[..]].iter().chain(answers) {
+        tls.write_u8(b'R').await?;
+        tls.write_u32(answer.len() as u32 + 4).await?;
+        tls.write_all(answer).await?;
+        tls.flush().await?;
+        if answer != &b"\0\0\0\0" {
+            tls.read_u8().await?;
+            let length = tls.read_u32().await? as usize;
+            tls.read_exact(&mut vec![0; length - 4]).await?;
+        }
+    }
+    for status in ["server_version\x0015.1\0", "DateStyle\0ISO, MDY\0"] {
+        tls.write_u8(b'S').await?;
+        tls.write_u32(status.len() as u32 + 4).await?;
+        tls.write_all(status.as_bytes()).await?;
+    }
+    tls.write_all(b"Z\0\0\0\x05I").await?;
+    tls.flush().await?;
+    tls.read_u8().await.map(drop)
+}
+
+#[tokio::test]
+async fn a_server_that_did_not_prove_itself_is_not_believed() {
+    const OK: &[u8] = b"\0\0\0\0";
+    const CLEAR: &[u8] = b"\0\0\0\x03";
+    const FINAL: &[u8] = b"\0\0\0\x0cv=AAAA";
+    for answers in [&[OK][..], &[CLEAR, OK], &[FINAL, OK]] {
+        let port = liar(answers).await;
+        for binding in ["require", "prefer"] {
+            let url =
+                format!("postgres://scram:pass%20word@localhost:{port}/d?sslmode=require&channel_binding={binding}");
+            let error = connector(&url).wire().await.unwrap_err();
+            assert_eq!(error.kind(), Kind::Authentication, "{binding}, {answers:?}: {error}");
+            assert!(!error.is_transient(), "{error}");
+            connector(&url).sql().await.unwrap_err();
+        }
     }
 }
 

@@ -42,8 +42,10 @@ impl Connection {
     }
 
     async fn authenticate(&mut self, url: &Url, replication: bool, end_point: Option<Vec<u8>>) -> Result<()> {
+        // Only a server that knows the password can end an exchange, so nothing is bound before that: whoever stands
+        // between can offer a mechanism.
         let mut bound = false;
-        let mut scram: Option<ScramSha256> = None;
+        let mut scram: Option<(ScramSha256, &'static str)> = None;
         loop {
             let (tag, mut body) = self.message().await?;
             match tag {
@@ -58,6 +60,9 @@ impl Connection {
             }
             let code = u32::from_be_bytes(body.split_to(4).as_ref().try_into().expect("length checked above"));
             let must_bind = url.channel_binding == ChannelBinding::Require;
+            if scram.is_some() && !matches!(code, 11 | 12) {
+                return Err(unproved());
+            }
             match code {
                 0 if must_bind && !bound => return Err(unbound()),
                 0 => return Ok(()),
@@ -70,20 +75,21 @@ impl Connection {
                 }
                 10 => {
                     let choice = Mechanism::choose(&body, url.channel_binding, end_point.clone())?;
-                    bound = choice.name == SCRAM_SHA_256_PLUS;
                     let begun = ScramSha256::new(password(url)?.reveal().as_bytes(), choice.binding);
                     frontend::sasl_initial_response(choice.name, begun.message(), &mut self.output).map_err(broken)?;
-                    scram = Some(begun);
+                    scram = Some((begun, choice.name));
                 }
                 11 => {
-                    let scram = scram.as_mut().ok_or_else(|| Error::protocol("SCRAM goes on before it began"))?;
+                    let (scram, _) = scram.as_mut().ok_or_else(|| Error::protocol("SCRAM goes on before it began"))?;
                     scram.update(&body).map_err(broken)?;
                     frontend::sasl_response(scram.message(), &mut self.output).map_err(broken)?;
                 }
                 12 => {
                     // The server proves that it knows the password too.
-                    let mut scram = scram.take().ok_or_else(|| Error::protocol("SCRAM ends before it began"))?;
+                    let (mut scram, name) =
+                        scram.take().ok_or_else(|| Error::protocol("SCRAM ends before it began"))?;
                     scram.finish(&body).map_err(broken)?;
+                    bound = name == SCRAM_SHA_256_PLUS;
                 }
                 other => return Err(unsupported(other)),
             }
@@ -154,6 +160,12 @@ fn password(url: &Url) -> Result<&Secret> {
 fn unbound() -> Error {
     let message = "channel_binding=require, but the server did not ask for SCRAM-SHA-256-PLUS over TLS: somebody may \
                    stand between, or the role's password is not SCRAM";
+    Error::new(Kind::Authentication, message)
+}
+
+fn unproved() -> Error {
+    let message = "the server broke off the password exchange before it proved that it knows the password: somebody may \
+                   stand between";
     Error::new(Kind::Authentication, message)
 }
 

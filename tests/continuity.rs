@@ -6,7 +6,7 @@ use std::process::Command;
 
 use tidemill::private_postgres::{Options, PrivatePostgres};
 
-use crate::harness::World;
+use crate::harness::{Outcome, PATIENCE, World, await_some};
 
 const ITEMS: &str = "streams: [{ name: items, from: public.items, index: items }]";
 
@@ -19,6 +19,21 @@ fn items(world: World) -> World {
 fn private(settings: &[(&str, &str)]) -> PrivatePostgres {
     let settings = settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
     PrivatePostgres::start(Options { settings, ..Options::default() }).expect("a private Postgres")
+}
+
+/// Runs until it has caught up by a configuration of the story, and with flags.
+fn catch_up_by(world: &World, config: &str, flags: &[&str]) -> Outcome {
+    Outcome::of(world.command_by(config, &[&["run", "--until-caught-up"], flags].concat())).succeeded()
+}
+
+/// Documents equal rows, and there are no others.
+#[track_caller]
+fn equal(world: &World, index: &str) {
+    let rows = world.sql.rows("SELECT id::text, name FROM items ORDER BY id::text");
+    let documents = world.documents(index);
+    let documents =
+        documents.into_iter().map(|(id, document)| vec![id, document["name"].as_str().unwrap_or("").into()]);
+    assert_eq!(documents.collect::<Vec<_>>(), rows, "{index}");
 }
 
 fn ids(world: &World) -> Vec<String> {
@@ -64,4 +79,98 @@ fn a_commit_that_does_not_wait_for_the_disk_is_caught_up_with() {
     world.sql.run("INSERT INTO items VALUES (2, 'second')");
     world.catch_up();
     assert_eq!(ids(&world), ["1", "2"]);
+}
+
+/// Whoever reads a slot moves it on. The state that did not is told what it missed, and each way out that the error names
+/// leads to right documents.
+#[test]
+fn two_states_on_one_slot() {
+    let world = items(World::new("two_states"));
+    world.sql.run("INSERT INTO items VALUES (2, 'second'), (3, 'third')");
+    world.catch_up();
+    let text = std::fs::read_to_string(world.dir.path().join("tidemill.yaml")).expect("written by the story");
+    let streams = "streams: [{ name: others, from: public.items, index: others },
+        { name: news, from: public.items, index: news, backfill: false }]";
+    world.file("second.yaml", text.replace("state: tidemill.db", "state: second.db").replace(ITEMS, streams));
+    world.sql.run("UPDATE items SET name = 'changed' WHERE id = 1; DELETE FROM items WHERE id = 2");
+    // A new state on a slot that was there reads the rows as they are.
+    let outcome = catch_up_by(&world, "second.yaml", &[]);
+    equal(&world, "others");
+    assert!(outcome.stderr.contains("begins with the changes from here on stream=\"news\""), "{outcome}");
+    assert!(world.documents("news").len() < 2, "it begins where the slot stood");
+
+    world.sql.run("INSERT INTO items VALUES (4, 'fourth')");
+    let before = world.made();
+    for args in [&["check"][..], &["run", "--until-caught-up"]] {
+        world.tidemill(args).refused(1, &[&world.name, "another state", "`items`", "tidemill backfill items"]);
+    }
+    assert_eq!((world.made(), ids(&world)), (before, vec!["1".into(), "2".into(), "3".into()]));
+    world.tidemill(&["backfill", "items"]).succeeded();
+    world.tidemill(&["check"]).succeeded();
+    world.catch_up();
+    equal(&world, "items");
+
+    let second = Outcome::of(world.command_by("second.yaml", &["run", "--until-caught-up"]));
+    second.refused(1, &["`others`, `news`", "--backfill-changed", "--keep-old-documents"]);
+    catch_up_by(&world, "second.yaml", &["--backfill-changed"]);
+    equal(&world, "others");
+    equal(&world, "news");
+
+    world.sql.run("UPDATE items SET name = 'for the second' WHERE id = 3");
+    catch_up_by(&world, "second.yaml", &[]);
+    catch_up_by(&world, "tidemill.yaml", &["--keep-old-documents"]);
+    assert_eq!(world.documents("items")["3"]["name"], "third", "left as it was, as it was asked for");
+    world.sql.run("UPDATE items SET name = 'last' WHERE id = 3");
+    world.tidemill(&["check"]).succeeded();
+    world.catch_up();
+    equal(&world, "items");
+    world.drop_slot();
+}
+
+#[test]
+fn a_backup_of_the_state_that_is_older_than_the_slot() {
+    let world = items(World::new("old_state"));
+    world.catch_up();
+    let (state, backup) = (world.dir.path().join("tidemill.db"), world.dir.path().join("backup.db"));
+    std::fs::copy(&state, &backup).expect("a state");
+    world.sql.run("INSERT INTO items VALUES (2, 'second'); UPDATE items SET name = 'changed' WHERE id = 1");
+    world.catch_up();
+    std::fs::copy(&backup, &state).expect("a backup");
+    for args in [&["check"][..], &["run", "--until-caught-up"]] {
+        world.tidemill(args).refused(1, &[&world.name, "older copy", "tidemill backfill items"]);
+    }
+    world.sql.run("DELETE FROM items WHERE id = 1");
+    catch_up_by(&world, "tidemill.yaml", &["--backfill-changed"]);
+    equal(&world, "items");
+    // A copy that has all is no less than the state that it was made of.
+    std::fs::copy(&state, &backup).expect("a state");
+    std::fs::copy(&backup, &state).expect("a backup");
+    world.sql.run("INSERT INTO items VALUES (3, 'third')");
+    world.tidemill(&["check"]).succeeded();
+    world.catch_up();
+    equal(&world, "items");
+    world.drop_slot();
+}
+
+/// The slot is nobody's while the connection is away.
+#[test]
+fn a_slot_that_is_moved_on_while_the_connection_is_away() {
+    let world = items(World::new("moved_on"));
+    let mut engine = world.start();
+    engine.await_log("streaming");
+    world.tidemill(&["check"]).succeeded();
+    engine.signal("STOP");
+    let of_ours = format!("FROM pg_replication_slots WHERE slot_name = '{}'", world.name);
+    world.sql.run(&format!("SELECT pg_terminate_backend(active_pid) {of_ours}"));
+    let is_free = || (world.sql.one(&format!("SELECT active::text {of_ours}")) == "false").then_some(());
+    assert!(await_some(PATIENCE, is_free).is_some(), "still held");
+    world.sql.run("INSERT INTO items VALUES (2, 'second')");
+    world.sql.run(&format!("SELECT pg_replication_slot_advance(slot_name, pg_current_wal_flush_lsn()) {of_ours}"));
+    engine.signal("CONT");
+    assert_eq!(engine.wait(), 1, "{}", engine.log());
+    engine.await_log("tidemill backfill items");
+    world.tidemill(&["backfill", "items"]).succeeded();
+    world.catch_up();
+    equal(&world, "items");
+    world.drop_slot();
 }

@@ -126,10 +126,12 @@ pub struct RunArguments {
     /// Deliver everything that was committed when it started, confirm it, and exit 0.
     #[arg(long)]
     pub until_caught_up: bool,
-    /// Where a stream's plan changed, read its rows anew and remove documents that no longer belong.
+    /// Where a stream's plan changed, or its slot was moved on without it, read its rows anew and remove documents that no
+    /// longer belong.
     #[arg(long, conflicts_with = "keep_old_documents")]
     pub backfill_changed: bool,
-    /// Where a stream's plan changed, leave the documents that the old plan made.
+    /// Where a stream's plan changed, leave the documents that the old plan made; where its slot was moved on without it, go
+    /// on without the changes between.
     #[arg(long)]
     pub keep_old_documents: bool,
     /// End when standard input does.

@@ -10,6 +10,7 @@ mod board;
 mod clock;
 mod continuity;
 mod fill;
+mod keeper;
 mod letters;
 mod observe;
 mod retry;
@@ -34,8 +35,10 @@ use self::board::Board;
 pub(crate) use self::board::ask_for_backfill;
 pub use self::board::{Phase, Status};
 use self::clock::Clock;
-pub(crate) use self::continuity::{gone, look_back};
+pub(crate) use self::continuity::Look;
+use self::continuity::{Missed, gone, look_back};
 use self::fill::Filler;
+use self::keeper::Keeper;
 use self::letters::Letters;
 use self::observe::Observed;
 pub use self::observe::StreamStatus;
@@ -44,7 +47,7 @@ use self::source::{Bounds, Caps, End, Reader, Shared};
 use self::stages::Stages;
 pub use self::start::Changed;
 use self::start::Started;
-pub(crate) use self::start::{connector, look_at_plan, say_blockers};
+pub(crate) use self::start::{connector, say_blockers};
 pub(crate) use self::stream::PAUSED;
 use self::stream::{Documents, Parts, StreamHandle, StreamTask};
 use self::worker::Worker;
@@ -310,6 +313,8 @@ impl Engine {
             bytes: plan.streams.iter().map(|stream| stream.config.batch.bytes_max as usize).max().unwrap_or(8 << 20),
         };
         board.wake_by(&moved);
+        let kept = state.source()?.and_then(|known| known.confirmed).unwrap_or_default();
+        let keeper = Keeper::start(state, kept, &moved);
         let shared = Shared {
             streams,
             moved,
@@ -319,6 +324,7 @@ impl Engine {
             wal_end: Arc::clone(&wal_end),
             board: Arc::clone(board),
             metrics: Arc::clone(metrics),
+            keeper,
         };
         let (state, metrics, board) = (Arc::clone(state), Arc::clone(metrics), Arc::clone(board));
         Ok(Engine { shared, state, metrics, board, started, wal_end, tasks, generation: 0, session: None })
@@ -388,7 +394,7 @@ impl Engine {
             return Ok(end);
         }
         let connected = tokio::select! {
-            connected = self.connect(config, connector, stop) => connected?,
+            connected = self.connect(config, plan, connector, stop) => connected?,
             _ = told.wait_for(|stop| *stop) => return Ok(End::Stopped),
         };
         let (wire, from) = connected;
@@ -411,6 +417,7 @@ impl Engine {
     async fn connect(
         &mut self,
         config: &Config,
+        plan: &Plan,
         connector: &Connector,
         stop: &mut watch::Receiver<bool>,
     ) -> Result<(slot::Stream, Lsn)> {
@@ -419,7 +426,22 @@ impl Engine {
         let from = self.shared.settled();
         self.look_back(config, &connection.identify_system().await?)?;
         let wire = slot::Stream::on(connector, connection, &name, &config.source.publication, from).await?;
+        // Now that it is ours nobody moves it any more.
+        self.look_at_slot(plan, &name).await?;
+        // The first status says it already.
+        self.shared.keeper.keep_now(from).await?;
         Ok((wire, from))
+    }
+
+    /// While the connection was away, another may have used the slot.
+    async fn look_at_slot(&self, plan: &Plan, name: &SlotName) -> Result<()> {
+        let session = self.session.as_ref().ok_or_else(|| Error::transient("the session for the slot is lost"))?;
+        let slot = slot::inspect(session, name).await?.ok_or_else(|| gone(name))?;
+        if slot.confirmed_flush.unwrap_or_default() <= self.shared.keeper.kept() {
+            return Ok(());
+        }
+        self.remember()?;
+        Missed::find(plan, &slot, &self.state)?.map_or(Ok(()), |missed| Err(missed.into()))
     }
 
     /// The server may have become another while it was away.

@@ -18,6 +18,7 @@ use tokio::sync::{Notify, mpsc, watch};
 use super::board::Board;
 use super::clock::Clock;
 use super::fill::Filler;
+use super::keeper::Keeper;
 use super::stream::StreamHandle;
 use super::worker::{Job, Ticket};
 use crate::error::Error;
@@ -76,6 +77,7 @@ pub(super) struct Shared {
     pub(super) wal_end: Arc<AtomicU64>,
     pub(super) board: Arc<Board>,
     pub(super) metrics: Arc<Metrics>,
+    pub(super) keeper: Keeper,
 }
 
 /// One replication connection's life.
@@ -257,8 +259,7 @@ impl<'a> Reader<'a> {
 
     /// Tells Postgres what has settled, and sees whether there is a reason to end.
     async fn confirm(&mut self) -> Result<Option<End>, Error> {
-        let confirmed = self.shared.settled();
-        self.progress.confirmed(confirmed);
+        let confirmed = self.keep();
         let wal_end = Lsn(self.shared.wal_end.load(Ordering::Relaxed));
         self.shared.board.progress(confirmed, wal_end);
         self.account(confirmed, wal_end);
@@ -342,6 +343,7 @@ impl<'a> Reader<'a> {
 
     /// Ends the connection before the source begins again.
     pub(super) async fn finish(mut self) -> Result<(), Error> {
+        self.shared.keeper.keep_now(self.shared.settled()).await?;
         self.progress.ask();
         self.confirm_only().await?;
         match tokio::time::timeout(FINISH_PATIENCE, self.wire.finish()).await {
@@ -351,8 +353,16 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// Only what the state holds is told to Postgres.
+    fn keep(&mut self) -> Lsn {
+        self.shared.keeper.keep(self.shared.settled());
+        let confirmed = self.shared.keeper.kept();
+        self.progress.confirmed(confirmed);
+        confirmed
+    }
+
     async fn confirm_only(&mut self) -> Result<(), Error> {
-        self.progress.confirmed(self.shared.settled());
+        self.keep();
         if let Some(update) = self.progress.tick(self.shared.clock.now()) {
             self.wire.send_status(status(&update)).await?;
         }

@@ -10,15 +10,15 @@ use tidemill_change::{Epoch, Lsn};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::continuity::{gone, look_back};
+use super::continuity::{Look, gone};
 use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::plan::{Plan, StreamPlan};
 use crate::source::publication::{self, Actions, Ensured, Wanted};
-use crate::source::slot::{self, Blocker, Created, SlotName};
+use crate::source::slot::{self, Blocker, Created, SlotInfo, SlotName};
 use crate::source::wire::Connection;
 use crate::source::{Connector, Session};
-use crate::state::{BackfillState, Made, NewSource, SourceIdentity, State, TableBackfill};
+use crate::state::{BackfillState, Made, NewSource, SourceIdentity, SourceState, State, TableBackfill};
 
 /// A slot that a dead engine held is free once the server has noticed: its `wal_sender_timeout` is 10 s.
 const SLOT_PATIENCE: Duration = Duration::from_secs(20);
@@ -89,32 +89,23 @@ pub(super) async fn start(
     stop: &mut watch::Receiver<bool>,
 ) -> Result<Option<Started>> {
     let name: SlotName = config.source.slot.as_str().parse()?;
+    let found = find_slot(plan, session, &name, stop).await?;
+    let reached = state.source()?.map(|known| known.reached()).unwrap_or_default();
+    let look = Look { plan, name: &name, slot: found.as_ref(), reached, state };
+    if let Some(difference) = look.differences(changed)?.into_iter().next() {
+        return Err(difference.error);
+    }
+    if found.is_none() {
+        plan.server.require_free_slot()?;
+        // Proves the privilege before anything is made.
+        slot::prove_replication(connector).await?;
+    }
+    look.take_up(changed)?;
     let identity = SourceIdentity {
         system_identifier: plan.server.system,
         database: plan.server.database.clone(),
         slot: name.as_str().to_owned(),
     };
-    let known = state.source()?;
-    if let Some(known) = &known {
-        state.expect_source(known, &identity)?;
-        look_back(plan.server.wal_end, known.received, plan.server.is_standby)?;
-    }
-    let found = slot::inspect(session, &name).await?;
-    match (&found, &known) {
-        (None, Some(known)) if known.consistent_point.is_some() || known.slot_made == Made::ByOthers => {
-            return Err(gone(&name));
-        }
-        (None, _) => plan.server.require_free_slot()?,
-        (Some(found), _) => found.require_usable(&plan.server.database)?,
-    }
-    for stream in &plan.streams {
-        look_at_plan(stream, state, changed)?;
-    }
-    match &found {
-        // Proves the privilege before anything is made.
-        None => slot::prove_replication(connector).await?,
-        Some(_) => until_free(session, &name, stop).await?,
-    }
     let publication = ensure_publication(config, plan, session).await?;
     let source = state.bind_source(&NewSource {
         identity,
@@ -126,14 +117,7 @@ pub(super) async fn start(
         consistent_point: found.as_ref().and_then(|found| found.confirmed_flush),
     })?;
     let (confirmed, created) = match &found {
-        Some(found) => {
-            let confirmed = found.confirmed_flush.unwrap_or_default();
-            if source.consistent_point.is_none() {
-                // It was made, and the engine ended before it could say so here.
-                state.set_consistent_point(confirmed)?;
-            }
-            (confirmed, None)
-        }
+        Some(found) => (adopt_slot(found, &source, state)?, None),
         None => {
             let created = tokio::select! {
                 created = slot::create(connector, &name, say_blockers) => created?,
@@ -154,6 +138,9 @@ pub(super) async fn start(
     };
     forget_others(plan, state)?;
     for stream in &plan.streams {
+        if !stream.config.backfill && state.stream(&stream.name)?.is_none() {
+            tracing::info!(stream = stream.name, from = %confirmed, "the stream begins with the changes from here on");
+        }
         let known = enrol(stream, state)?;
         started.settled.push(known.0.max(confirmed));
         started.paused.push(known.1);
@@ -161,25 +148,27 @@ pub(super) async fn start(
     Ok(Some(started))
 }
 
-/// Documents of two plans must not mix unnoticed.
-pub(crate) fn look_at_plan(stream: &StreamPlan, state: &State, changed: Changed) -> Result<()> {
-    let Some(known) = state.stream(&stream.name)? else { return Ok(()) };
-    if known.plan_digest == stream.digest {
-        return Ok(());
+/// The slot, once nobody else streams from it: whoever had it may have moved it on.
+async fn find_slot(
+    plan: &Plan,
+    session: &Session,
+    name: &SlotName,
+    stop: &mut watch::Receiver<bool>,
+) -> Result<Option<SlotInfo>> {
+    let Some(found) = slot::inspect(session, name).await? else { return Ok(None) };
+    found.require_usable(&plan.server.database)?;
+    until_free(session, name, stop).await.map(Some)
+}
+
+/// Gives where a slot that was there stands. What streams missed by that has been told, or is read anew.
+fn adopt_slot(found: &SlotInfo, source: &SourceState, state: &State) -> Result<Lsn> {
+    let confirmed = found.confirmed_flush.unwrap_or_default();
+    state.advance_confirmed(confirmed)?;
+    if source.consistent_point.is_none() {
+        // It was made, and the engine ended before it could say so here.
+        state.set_consistent_point(confirmed)?;
     }
-    match changed {
-        Changed::Refuse => Err(Error::failed(format!(
-            "stream `{}` was changed (its where, stages, plugins, columns, id, index or routing), so new documents would stand \
-             beside documents of the old plan: `tidemill run --backfill-changed` reads its rows anew and removes what no longer \
-             belongs, `--keep-old-documents` leaves the old ones",
-            stream.name
-        ))),
-        Changed::Keep => Ok(()),
-        Changed::Backfill => {
-            super::board::ask_for_backfill(state, &stream.name)?;
-            Ok(())
-        }
-    }
+    Ok(confirmed)
 }
 
 /// The slot goes on without the streams that are not there: one that comes back has missed something, and is read anew.
@@ -247,13 +236,14 @@ pub(super) async fn replication(
     Ok(connector.replication().await?)
 }
 
-/// Waits until nobody else streams from the slot: an engine that died holds it until the server has noticed.
-async fn until_free(session: &Session, name: &SlotName, stop: &mut watch::Receiver<bool>) -> Result<()> {
+/// Waits until nobody else streams from the slot: an engine that died holds it until the server has noticed. Gives it as it
+/// is then.
+async fn until_free(session: &Session, name: &SlotName, stop: &mut watch::Receiver<bool>) -> Result<SlotInfo> {
     let until = Instant::now() + SLOT_PATIENCE;
     loop {
         let Some(found) = slot::inspect(session, name).await? else { return Err(gone(name)) };
         match found.require_free() {
-            Ok(()) => return Ok(()),
+            Ok(()) => return Ok(found),
             Err(error) if Instant::now() >= until => return Err(error.into()),
             Err(_) => {}
         }

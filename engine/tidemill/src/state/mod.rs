@@ -1,7 +1,7 @@
 //! The state: what the engine must know again after it stopped, in one SQLite file.
 //!
 //! ```text
-//!   source        whose state this is: cluster, database, slot; the epoch; how far WAL was received
+//!   source        whose state this is: cluster, database, slot; the epoch; how far WAL was received and confirmed
 //!   streams       each stream's plan, its settled LSN, and why it is paused
 //!   backfills     each table of a stream: to do, running, done, and at which point
 //!   indices       which indices a stream's documents went into, by the server's UUID
@@ -9,7 +9,8 @@
 //! ```
 //!
 //! Invariant: what a call has written is on disk when it returns (`synchronous = FULL`), and every number here is behind or
-//! equal to the truth, so that a crash repeats work and never skips it. One engine at a time holds the file
+//! equal to the truth, so that a crash repeats work and never skips it. But for one: what was confirmed is written before the
+//! server is told, so a slot that is beyond it was moved by somebody else. One engine at a time holds the file
 //! ([`State::open`]); others may read beside it ([`State::read`]).
 //!
 //! All calls block: from async code they go through `spawn_blocking`.
@@ -82,6 +83,15 @@ pub struct SourceState {
     pub consistent_point: Option<Lsn>,
     /// The highest WAL position that was ever received.
     pub received: Lsn,
+    /// The highest that the server may have been told to be done with; `None` in a state that an older version wrote.
+    pub confirmed: Option<Lsn>,
+}
+
+impl SourceState {
+    /// How far the source's WAL reached at the least.
+    pub fn reached(&self) -> Lsn {
+        self.received.max(self.confirmed.unwrap_or_default())
+    }
 }
 
 /// A stream as the state knows it.
@@ -168,13 +178,8 @@ impl State {
 
     pub fn source(&self) -> Result<Option<SourceState>> {
         self.run(|c| {
-            c.query_row(
-                "SELECT system_identifier, timeline, database, slot, slot_made, publication, publication_made,
-                    epoch, consistent_point, received FROM source",
-                [],
-                source_of_row,
-            )
-            .optional()
+            // All columns, since one that only reads may find the file of an older version.
+            c.query_row("SELECT * FROM source", [], source_of_row).optional()
         })
     }
 
@@ -187,9 +192,9 @@ impl State {
         self.run(|c| {
             c.execute(
                 "INSERT INTO source (one, system_identifier, timeline, database, slot, slot_made, publication,
-                    publication_made, epoch, consistent_point, received)
+                    publication_made, epoch, consistent_point, received, confirmed)
                  VALUES (1, :system, :timeline, :database, :slot, :slot_made, :publication, :publication_made, :epoch,
-                    :consistent_point, :received)",
+                    :consistent_point, :received, :consistent_point)",
                 named_params! {
                     ":system": new.identity.system_identifier.to_string(),
                     ":timeline": new.timeline,
@@ -234,14 +239,21 @@ impl State {
         self.run(|c| c.execute("UPDATE source SET received = max(received, ?1)", [to_sql(to)])).map(drop)
     }
 
+    /// Remembers how far the server may be told to be done with the WAL; it never goes back.
+    pub fn advance_confirmed(&self, to: Lsn) -> Result<()> {
+        let advance = "UPDATE source SET confirmed = max(coalesce(confirmed, 0), ?1)";
+        self.run(|c| c.execute(advance, [to_sql(to)])).map(drop)
+    }
+
     /// A new timeline of the same cluster: a standby took over.
     pub fn set_timeline(&self, timeline: u32) -> Result<()> {
         self.run(|c| c.execute("UPDATE source SET timeline = ?1", [timeline])).map(drop)
     }
 
-    /// The slot was made: where its snapshot stands.
+    /// The slot was made: where its snapshot stands, which is what it has confirmed.
     pub fn set_consistent_point(&self, point: Lsn) -> Result<()> {
-        self.run(|c| c.execute("UPDATE source SET consistent_point = ?1", [to_sql(point)])).map(drop)
+        let set = "UPDATE source SET consistent_point = ?1, confirmed = max(coalesce(confirmed, 0), ?1)";
+        self.run(|c| c.execute(set, [to_sql(point)])).map(drop)
     }
 
     /// Counts a backfill; gives how many there were before it.
@@ -376,20 +388,25 @@ fn foreign(column: usize, what: &str) -> rusqlite::Error {
 }
 
 fn source_of_row(row: &Row<'_>) -> rusqlite::Result<SourceState> {
-    let system: String = row.get(0)?;
+    let system: String = row.get("system_identifier")?;
+    let confirmed = match row.get::<_, Option<i64>>("confirmed") {
+        Err(rusqlite::Error::InvalidColumnName(_)) => None,
+        found => found?,
+    };
     Ok(SourceState {
         identity: SourceIdentity {
             system_identifier: system.parse().map_err(|_| foreign(0, "system_identifier"))?,
-            database: row.get(2)?,
-            slot: row.get(3)?,
+            database: row.get("database")?,
+            slot: row.get("slot")?,
         },
-        timeline: row.get(1)?,
-        slot_made: made(row.get(4)?),
-        publication: row.get(5)?,
-        publication_made: made(row.get(6)?),
-        epoch: Epoch::new(row.get(7)?).ok_or_else(|| foreign(7, "epoch"))?,
-        consistent_point: row.get::<_, Option<i64>>(8)?.map(lsn),
-        received: lsn(row.get(9)?),
+        timeline: row.get("timeline")?,
+        slot_made: made(row.get("slot_made")?),
+        publication: row.get("publication")?,
+        publication_made: made(row.get("publication_made")?),
+        epoch: Epoch::new(row.get("epoch")?).ok_or_else(|| foreign(0, "epoch"))?,
+        consistent_point: row.get::<_, Option<i64>>("consistent_point")?.map(lsn),
+        received: lsn(row.get("received")?),
+        confirmed: confirmed.map(lsn),
     })
 }
 

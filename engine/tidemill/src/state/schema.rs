@@ -80,6 +80,9 @@ const MIGRATIONS: &[&str] = &[
         PRIMARY KEY (stream, name)
     ) STRICT, WITHOUT ROWID;
 ",
+    "
+    ALTER TABLE source ADD COLUMN confirmed INTEGER;
+",
 ];
 
 /// A file whose name is the state's with something after it.

@@ -57,6 +57,9 @@ fn the_source_is_remembered_and_never_goes_back() {
         state.bind_source(&source()).unwrap();
         state.advance_received(Lsn(0x9000)).unwrap();
         state.advance_received(Lsn(0x8000)).unwrap();
+        state.advance_confirmed(Lsn(0x7000)).unwrap();
+        state.advance_confirmed(Lsn(0x6000)).unwrap();
+        state.set_consistent_point(Lsn(0x1234)).unwrap();
         state.set_timeline(2).unwrap();
         state.set_publication("other", Made::ByUs).unwrap();
     }
@@ -68,7 +71,23 @@ fn the_source_is_remembered_and_never_goes_back() {
         (known.slot_made, known.publication_made, known.publication.as_str()),
         (Made::ByUs, Made::ByUs, "other")
     );
-    assert_eq!(known.consistent_point, Some(Lsn(0x1234)));
+    assert_eq!((known.consistent_point, known.confirmed), (Some(Lsn(0x1234)), Some(Lsn(0x7000))));
+}
+
+/// What an older version wrote is read as it is, and becomes today's when an engine opens it.
+#[test]
+fn a_state_from_before_positions_were_kept() {
+    let (_dir, path) = dir();
+    State::open(&path).unwrap().bind_source(&source()).unwrap();
+    let old = Connection::open(&path).unwrap();
+    old.execute_batch("ALTER TABLE source DROP COLUMN confirmed; PRAGMA user_version = 2").unwrap();
+    drop(old);
+    let read = State::read(&path).unwrap().unwrap().source().unwrap().unwrap();
+    assert_eq!((read.confirmed, read.reached()), (None, Lsn(0x1234)));
+    let state = State::open(&path).unwrap();
+    assert_eq!(state.source().unwrap().unwrap().confirmed, None);
+    state.advance_confirmed(Lsn(0x2000)).unwrap();
+    assert_eq!(state.source().unwrap().unwrap().confirmed, Some(Lsn(0x2000)));
 }
 
 #[test]
@@ -178,7 +197,7 @@ fn files_that_are_no_state_are_refused_and_left_alone() {
     let newer = dir.path().join("newer.db");
     drop(State::open(&newer).unwrap());
     Connection::open(&newer).unwrap().pragma_update(None, "user_version", 99).unwrap();
-    refused(&newer, "was written by a newer tidemill (format 99, this one knows up to 2)");
+    refused(&newer, "was written by a newer tidemill (format 99, this one knows up to 3)");
 
     let missing = dir.path().join("no").join("tidemill.db");
     let message = State::open(&missing).unwrap_err().to_string();

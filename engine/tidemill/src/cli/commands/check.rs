@@ -11,12 +11,12 @@ use crate::config::Config;
 use crate::control::{self, Request};
 use crate::deliver::{self, Preparation, Sink};
 use crate::error::{Error, Result};
-use crate::pipeline::{Changed, connector, gone, look_at_plan, look_back, say_blockers};
+use crate::pipeline::{Changed, Look, connector, say_blockers};
 use crate::plan::{Findings, Plan, Plugins, Verdict};
 use crate::source::publication::{self, Actions, Wanted};
 use crate::source::slot::{self, SlotName};
 use crate::source::{Connector, Session};
-use crate::state::{SourceIdentity, State};
+use crate::state::{Made, State};
 
 const SOURCE: &str = "source";
 
@@ -27,17 +27,14 @@ pub(super) async fn check(path: &Path, asked: &CheckArguments) -> Result<()> {
     let mut script = None;
     look_at_state(&config, &mut findings);
     // Before the server is looked at: what an engine beside us receives meanwhile is no sign that the server went back.
-    let received = match State::read(&config.state)? {
-        Some(state) => state.source()?.map(|known| known.received).unwrap_or_default(),
+    let reached = match State::read(&config.state)? {
+        Some(state) => state.source()?.map(|known| known.reached()).unwrap_or_default(),
         None => Lsn::ZERO,
     };
     if let Some(session) = findings.take(SOURCE, connector.sql().await) {
         let plan = Plan::resolve(&config, &session, &connector, &mut Plugins::default(), &mut findings).await?;
         if let Some(plan) = plan {
-            if let Err(error) = look_back(plan.server.wal_end, received, plan.server.is_standby) {
-                findings.wrong(SOURCE, error.to_string(), None);
-            }
-            look_at_source(&config, &plan, &connector, &session, &mut findings).await?;
+            look_at_source(&config, &plan, &connector, &session, reached, &mut findings).await?;
             look_at_sinks(&config, &plan, &mut findings).await?;
             script = Some(owners_script(&config, &plan, &findings));
         }
@@ -88,30 +85,20 @@ async fn look_at_source(
     plan: &Plan,
     connector: &Connector,
     session: &Session,
+    reached: Lsn,
     findings: &mut Findings,
 ) -> Result<()> {
     let name: SlotName = config.source.slot.as_str().parse()?;
-    let state = State::read(&config.state)?;
-    let known = match &state {
-        Some(state) => state.source()?,
-        None => None,
-    };
-    if let (Some(state), Some(known)) = (&state, &known) {
-        let identity = SourceIdentity {
-            system_identifier: plan.server.system,
-            database: plan.server.database.clone(),
-            slot: name.as_str().to_owned(),
-        };
-        if let Err(error) = state.expect_source(known, &identity) {
-            findings.wrong("state", error.to_string(), None);
-        }
-        for stream in &plan.streams {
-            if let Err(error) = look_at_plan(stream, state, Changed::Refuse) {
-                findings.wrong(&format!("stream {}", stream.name), error.to_string(), None);
-            }
+    let found = findings.take(SOURCE, slot::inspect(session, &name).await);
+    let mut is_known = false;
+    if let (Some(slot), Some(state)) = (&found, State::read(&config.state)?) {
+        is_known =
+            state.source()?.is_some_and(|known| known.consistent_point.is_some() || known.slot_made == Made::ByOthers);
+        let look = Look { plan, name: &name, slot: slot.as_ref(), reached, state: &state };
+        for difference in look.differences(Changed::Refuse)? {
+            findings.wrong(&difference.subject, difference.error.to_string(), None);
         }
     }
-    let found = findings.take(SOURCE, slot::inspect(session, &name).await);
     match found {
         Some(Some(slot)) => {
             // Our own engine may well stream from it.
@@ -121,9 +108,8 @@ async fn look_at_source(
                 findings.right(SOURCE, format!("slot `{}` is there", name.as_str()));
             }
         }
-        Some(None) if known.is_some_and(|known| known.consistent_point.is_some()) => {
-            findings.wrong(SOURCE, gone(&name).to_string(), None);
-        }
+        // It is gone, which has been said.
+        Some(None) if is_known => {}
         Some(None) => prove_slot(plan, connector, &name, findings).await,
         None => {}
     }

@@ -14,3 +14,4 @@ mod servers;
 mod sink;
 mod stream;
 mod trouble;
+mod unreadable;

@@ -44,7 +44,7 @@ impl fmt::Display for Retried {
         if self.rows > 0 {
             write!(
                 f,
-                "; {} are rows that a plugin refused: mend it, then `tidemill backfill` reads them again",
+                "; {} are rows that were refused before they were sent: mend what refuses them, then `tidemill backfill` reads them again",
                 self.rows
             )?;
         }

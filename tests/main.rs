@@ -15,3 +15,4 @@ mod servers;
 mod sink;
 mod stream;
 mod trouble;
+mod unreadable;

@@ -127,6 +127,7 @@ fn batch(columns: Vec<(&str, Kind, ArrayRef)>) -> ChangeBatch {
         rows: RecordBatch::try_new(relation.arrow().clone(), arrays).expect("the arrays are the relation's"),
         old: RecordBatch::new_empty(relation.arrow().clone()),
         unchanged: vec![None; relation.columns.len()],
+        unreadable: Vec::new(),
         bytes,
         relation,
     }

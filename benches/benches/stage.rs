@@ -141,6 +141,7 @@ fn products() -> Arc<ChangeBatch> {
         rows: RecordBatch::try_new(Arc::clone(relation.arrow()), columns).expect("the columns fit the relation"),
         old: RecordBatch::new_empty(Arc::clone(relation.arrow())),
         unchanged: vec![None; 2],
+        unreadable: Vec::new(),
         bytes: 0,
         relation,
     })

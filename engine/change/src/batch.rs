@@ -70,8 +70,26 @@ pub struct ChangeBatch {
     /// For each column, the cells of `rows` that the WAL left out because a large value did not change; such a cell
     /// is null in `rows` until it has been filled. `None` where the batch has no such cell in that column.
     pub unchanged: Vec<Option<BooleanBuffer>>,
+    /// The cells of `rows` whose value could not be read, in the order of their rows: such a cell is null, and its row
+    /// becomes no document.
+    pub unreadable: Vec<Unreadable>,
     /// The size of the row messages, as they came.
     pub bytes: usize,
+}
+
+/// A value of a new image that its type cannot hold, such as a time past the year 294247. Old images keep none: at a
+/// place that cannot be read no document ever was.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unreadable {
+    /// A row of [`ChangeBatch::rows`].
+    pub row: u32,
+    pub column: u32,
+    /// What a program may go by.
+    pub code: &'static str,
+    /// What is wrong, without the value.
+    pub message: String,
+    /// The value as it came.
+    pub raw: Box<[u8]>,
 }
 
 impl ChangeBatch {

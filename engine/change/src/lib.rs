@@ -10,7 +10,7 @@ mod relation;
 mod staged;
 mod version;
 
-pub use batch::{Change, ChangeBatch, Commit, Cut, NO_ROW, OldImage, Op, Truncate};
+pub use batch::{Change, ChangeBatch, Commit, Cut, NO_ROW, OldImage, Op, Truncate, Unreadable};
 pub use lsn::{Lsn, LsnSpan, ParseLsnError, SpanError};
 pub use relation::{
     Column, EXTENSION_JSON, EXTENSION_NAME, EXTENSION_NUMERIC, ElementKind, Kind, Relation, ReplicaIdentity, TableId,

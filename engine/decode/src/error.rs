@@ -27,6 +27,18 @@ pub(crate) enum Fault {
     },
 }
 
+impl Fault {
+    /// The name that a dead letter has it by.
+    pub(crate) fn code(self) -> &'static str {
+        match self {
+            Fault::NotUtf8 => "value_not_utf8",
+            Fault::OutOfRange => "value_out_of_range",
+            Fault::TooLong => "value_too_long",
+            _ => "value_malformed",
+        }
+    }
+}
+
 /// A fault and the column that has it, if it is one column's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct At {
@@ -105,16 +117,6 @@ impl Error {
         self
     }
 
-    /// One value of one row is at fault; the protocol is intact.
-    pub fn is_value(&self) -> bool {
-        matches!(self.0.kind, Kind::Value { .. })
-    }
-
-    /// A finite date or time that its Arrow type cannot hold.
-    pub fn is_out_of_range(&self) -> bool {
-        matches!(self.0.kind, Kind::Value { fault: Fault::OutOfRange, .. })
-    }
-
     /// The table as `schema.name`.
     pub fn table(&self) -> Option<&str> {
         self.0.table.as_deref()
@@ -146,7 +148,7 @@ impl fmt::Display for Error {
             write!(f, "{}: ", place.join(", "))?;
         }
         match kind {
-            Kind::Value { fault, kind } => value(f, *fault, *kind),
+            Kind::Value { fault, kind } => write!(f, "{}", ValueFault { fault: *fault, kind: *kind }),
             Kind::Fault { message, fault } => message_fault(f, *message, *fault),
             Kind::UnknownTag(tag) => {
                 write!(f, "message `{}` is not one of pgoutput's: is the slot's plugin pgoutput?", Tag(*tag))
@@ -183,26 +185,35 @@ impl fmt::Display for Error {
     }
 }
 
-fn value(f: &mut fmt::Formatter<'_>, fault: Fault, kind: tidemill_change::Kind) -> fmt::Result {
-    match fault {
-        Fault::NotUtf8 => f.write_str(
-            "the value is not UTF-8, as databases of encoding SQL_ASCII allow: mend the value, or leave the table out",
-        ),
-        Fault::OutOfRange => write!(
-            f,
-            "the value does not fit {} ({kind:?}), whose times end in the year 294247: mend the value, or leave the table out",
-            kind.arrow()
-        ),
-        Fault::TooLong => f.write_str("the value is over 2 GiB as text: leave the table out"),
-        Fault::Binary => {
-            f.write_str("the value came in binary format, which was not asked for: start replication with binary off")
+/// What is wrong with one cell, in words that do not tell its value.
+pub(crate) struct ValueFault {
+    pub(crate) fault: Fault,
+    pub(crate) kind: tidemill_change::Kind,
+}
+
+impl fmt::Display for ValueFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ValueFault { fault, kind } = *self;
+        match fault {
+            Fault::NotUtf8 => f.write_str(
+                "the value is not UTF-8, as databases of encoding SQL_ASCII allow: mend the value, or leave the table out",
+            ),
+            Fault::OutOfRange => write!(
+                f,
+                "the value does not fit {} ({kind:?}), whose times end in the year 294247: mend the value, or leave the table out",
+                kind.arrow()
+            ),
+            Fault::TooLong => f.write_str("the value is over 2 GiB as text: leave the table out"),
+            Fault::Binary => {
+                f.write_str("the value came in binary format, which was not asked for: start replication with binary off")
+            }
+            Fault::Short => f.write_str("the message ends inside the value: read again from the slot"),
+            Fault::Tag(tag) => write!(f, "cell tag `{}` is not one of pgoutput's: read again from the slot", Tag(tag)),
+            Fault::Malformed | Fault::Trailing | Fault::ColumnCount { .. } => write!(
+                f,
+                "the value is not written as {kind:?} is under the session's settings: is the connection made through a pooler?"
+            ),
         }
-        Fault::Short => f.write_str("the message ends inside the value: read again from the slot"),
-        Fault::Tag(tag) => write!(f, "cell tag `{}` is not one of pgoutput's: read again from the slot", Tag(tag)),
-        Fault::Malformed | Fault::Trailing | Fault::ColumnCount { .. } => write!(
-            f,
-            "the value is not written as {kind:?} is under the session's settings: is the connection made through a pooler?"
-        ),
     }
 }
 

@@ -10,8 +10,9 @@
 //! be rewritten (bytea, arrays, json with whitespace, COPY cells with escapes) goes into a buffer of its own.
 //!
 //! Invariants: a batch never mixes two shapes of a table; all changes of one bucket are in one cut; no input, however
-//! broken, makes the decoder panic or hand on text that is not UTF-8. After an error a decoder only repeats it: what
-//! was pending comes again from the slot.
+//! broken, makes the decoder panic or hand on text that is not UTF-8. A value that its type cannot hold is set aside
+//! and named ([`tidemill_change::Unreadable`]): one row stops no other. After an error, which is the protocol's, a decoder
+//! only repeats it: what was pending comes again from the slot.
 
 mod array;
 mod bits;

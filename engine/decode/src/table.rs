@@ -1,12 +1,12 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use tidemill_change::{Change, ChangeBatch, Commit, NO_ROW, OldImage, Op, Relation};
+use tidemill_change::{Change, ChangeBatch, Commit, NO_ROW, OldImage, Op, Relation, Unreadable};
 
 use crate::bits::Bits;
 use crate::column::{Images, Shared};
 use crate::copy::Line;
-use crate::error::{At, Fault};
+use crate::error::{At, Fault, ValueFault};
 use crate::pgoutput::Reader;
 use crate::views::Cell;
 
@@ -26,6 +26,7 @@ pub(crate) struct Table {
     rows: Images,
     old: Images,
     unchanged: Vec<Bits>,
+    unreadable: Vec<Unreadable>,
     commits: Vec<Commit>,
     changes: Vec<Change>,
     bytes: usize,
@@ -40,7 +41,8 @@ impl Table {
         let old = Images::new(&relation, &mut shared.views);
         let unchanged = relation.columns.iter().map(|_| Bits::default()).collect();
         let (commits, changes, old_cells) = (Vec::new(), Vec::new(), Vec::new());
-        Table { relation, shared, rows, old, unchanged, commits, changes, bytes: 0, old_cells }
+        let unreadable = Vec::new();
+        Table { relation, shared, rows, old, unchanged, unreadable, commits, changes, bytes: 0, old_cells }
     }
 
     pub(crate) fn relation(&self) -> &Arc<Relation> {
@@ -98,7 +100,12 @@ impl Table {
             let at = |fault| At { column: Some(found), fault };
             let column = self.rows.columns.get_mut(found).ok_or(Fault::ColumnCount { expected, found: found + 1 })?;
             match cell.map_err(at)? {
-                Some(cell) => column.push(row, cell, &mut self.shared).map_err(at)?,
+                Some(cell) => {
+                    if let Err(fault) = column.push(row, cell, &mut self.shared) {
+                        column.push_null(row, &mut self.shared);
+                        self.unreadable.push(unreadable(&self.relation, row, found, cell, fault));
+                    }
+                }
                 None => column.push_null(row, &mut self.shared),
             }
             found += 1;
@@ -116,20 +123,25 @@ impl Table {
         expect_columns(reader, self.rows.columns.len())?;
         for (index, column) in self.rows.columns.iter_mut().enumerate() {
             let at = |fault| At { column: Some(index), fault };
-            match reader.u8().map_err(at)? {
-                b't' => column.push(row, reader.cell().map_err(at)?, &mut self.shared).map_err(at)?,
-                b'n' => column.push_null(row, &mut self.shared),
+            let cell = match reader.u8().map_err(at)? {
+                b't' => reader.cell().map_err(at)?,
+                b'n' => {
+                    column.push_null(row, &mut self.shared);
+                    continue;
+                }
                 b'u' => match self.old_cells.get(index).cloned().flatten() {
-                    Some(Range { start, end }) => {
-                        let cell = Cell::Chunk { chunk: reader.chunk(), start, end };
-                        column.push(row, cell, &mut self.shared).map_err(at)?;
-                    }
+                    Some(Range { start, end }) => Cell::Chunk { chunk: reader.chunk(), start, end },
                     None => {
                         column.push_null(row, &mut self.shared);
                         self.unchanged[index].set(row);
+                        continue;
                     }
                 },
                 other => return Err(at(bad_cell(other))),
+            };
+            if let Err(fault) = column.push(row, cell, &mut self.shared) {
+                column.push_null(row, &mut self.shared);
+                self.unreadable.push(unreadable(&self.relation, row, index, cell, fault));
             }
         }
         reader.end()?;
@@ -155,7 +167,12 @@ impl Table {
                 other => return Err(at(bad_cell(other))),
             };
             match cell {
-                Some(cell) => column.push(row, cell, &mut self.shared).map_err(at)?,
+                Some(cell) => {
+                    // Where a place is made of it, no document can be there: as with a null.
+                    if column.push(row, cell, &mut self.shared).is_err() {
+                        column.push_null(row, &mut self.shared);
+                    }
+                }
                 None => column.push_null(row, &mut self.shared),
             }
             self.old_cells.push(match cell {
@@ -194,8 +211,21 @@ impl Table {
             rows: self.rows.take(&self.relation, &mut views),
             old: self.old.take(&self.relation, &mut views),
             unchanged,
+            unreadable: std::mem::take(&mut self.unreadable),
             bytes: std::mem::take(&mut self.bytes),
         }
+    }
+}
+
+/// A value that is at fault ends its row, and nothing else: the message around it is sound.
+#[cold]
+fn unreadable(relation: &Relation, row: usize, column: usize, cell: Cell<'_>, fault: Fault) -> Unreadable {
+    Unreadable {
+        row: row as u32,
+        column: column as u32,
+        code: fault.code(),
+        message: ValueFault { fault, kind: relation.columns[column].kind }.to_string(),
+        raw: cell.bytes().into(),
     }
 }
 

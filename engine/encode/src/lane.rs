@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use tidemill_change::{Change, NO_ROW, Staged};
+use tidemill_change::{Change, NO_ROW, Staged, Unreadable};
 
 use crate::Error;
 use crate::column::{Column, Rules};
@@ -20,13 +20,14 @@ pub(crate) struct Lane<'a> {
     unfit: Vec<UnfitRow>,
     /// Rejects as (row, place in `staged.rejects`), ascending.
     rejects: Vec<(u32, u32)>,
-    /// The next document, reject and unfit document; changes name rows in ascending order.
+    /// The next document, unreadable cell, reject and unfit document; changes name rows in ascending order.
     at: Cursor,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
 struct Cursor {
     document: usize,
+    unreadable: usize,
     reject: usize,
     unfit: usize,
 }
@@ -39,6 +40,8 @@ pub(crate) enum Outcome {
     /// The stages made several documents of it.
     Several(usize),
     Filtered,
+    /// It has a value that could not be read: the first such cell among `source.unreadable`.
+    Unreadable(usize),
     /// A reject of the batch.
     Rejected(usize),
     Unfit(UnfitRow),
@@ -73,12 +76,20 @@ impl<'a> Lane<'a> {
             && of.get(next + 1) != Some(&row)
             && self.rejects.is_empty()
             && self.unfit.is_empty()
+            && self.staged.source.unreadable.is_empty()
         {
             self.at.document += 1;
             return Outcome::Document(next as u32);
         }
         while of.get(self.at.document).is_some_and(|&of| of < row) {
             self.at.document += 1;
+        }
+        let unreadable = &self.staged.source.unreadable;
+        while unreadable.get(self.at.unreadable).is_some_and(|cell| cell.row < row) {
+            self.at.unreadable += 1;
+        }
+        if unreadable.get(self.at.unreadable).is_some_and(|cell| cell.row == row) {
+            return Outcome::Unreadable(self.at.unreadable);
         }
         while self.rejects.get(self.at.reject).is_some_and(|&(of, _)| of < row) {
             self.at.reject += 1;
@@ -94,6 +105,13 @@ impl<'a> Lane<'a> {
             1 => self.unfit(document as u32).map_or(Outcome::Document(document as u32), Outcome::Unfit),
             count => Outcome::Several(count),
         }
+    }
+
+    /// The cells of an unreadable row, from its first on.
+    pub(crate) fn unreadable(&self, first: usize) -> impl Iterator<Item = &'a Unreadable> {
+        let cells = &self.staged.source.unreadable[first..];
+        let row = cells.first().map(|cell| cell.row);
+        cells.iter().take_while(move |cell| Some(cell.row) == row)
     }
 
     fn unfit(&mut self, document: u32) -> Option<UnfitRow> {
@@ -118,6 +136,12 @@ fn check(staged: &Staged, places: &Places) -> Result<(), Error> {
     }
     let within = |at: u32, end: u32| at == NO_ROW || at < end;
     let commits = source.commits.len() as u32;
+    let columns = relation.columns.len() as u32;
+    if !source.unreadable.iter().all(|cell| cell.row < rows && cell.column < columns)
+        || !source.unreadable.is_sorted_by_key(|cell| cell.row)
+    {
+        return wrong("its unreadable cells are not its rows' in order");
+    }
     if !source.changes.iter().all(|c| within(c.row, rows) && within(c.old, old) && c.commit < commits) {
         return wrong("a change names a row or a commit that it does not have");
     }

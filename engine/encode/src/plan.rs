@@ -145,6 +145,10 @@ impl Planner<'_> {
         match lane.outcome(change.row) {
             Outcome::Document(document) => self.index(lanes, seen, document),
             Outcome::Filtered => self.filtered(lanes, seen),
+            Outcome::Unreadable(first) => {
+                placeable(lane, first)?;
+                self.refuse_outcome(lanes, seen, Outcome::Unreadable(first));
+            }
             refused => self.refuse_outcome(lanes, seen, refused),
         }
         Ok(())
@@ -286,6 +290,20 @@ impl Planner<'_> {
             outdated: false,
         });
     }
+}
+
+/// A row that cannot be read becomes a dead letter by the name of its document. Where that name is what cannot be read,
+/// nothing tells which document is no longer right, and only somebody who knows the row can.
+fn placeable(lane: &Lane<'_>, first: usize) -> Result<(), Error> {
+    let Some(cell) = lane.unreadable(first).find(|cell| lane.places.used.contains(&(cell.column as usize))) else {
+        return Ok(());
+    };
+    let relation = &lane.places.relation;
+    let name = &relation.columns[cell.column as usize].name;
+    Err(Error::batch(format!(
+        "column `{name}` of {relation}, which names the documents, has a value that cannot be read ({}): mend or delete the row;          a backfill can then go on, and a change that is in the WAL already is passed by `tidemill teardown` and `tidemill run`, which          reads all rows anew",
+        cell.message
+    )))
 }
 
 /// Whether a planned action is about the document at that place. The index is in the arena for all of a stream's batches

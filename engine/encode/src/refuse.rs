@@ -1,7 +1,11 @@
 //! What is told of a change that makes no action.
 
+use std::sync::Arc;
+
+use arrow_array::{RecordBatch, StringViewArray};
+use arrow_schema::{DataType, Field, Schema};
 use bytes::Bytes;
-use tidemill_change::{Op, Reject, Staged};
+use tidemill_change::{Op, Reject, Staged, Unreadable};
 
 use crate::column::{Rules, Unfit};
 use crate::document::{Shape, columns};
@@ -58,6 +62,7 @@ fn reason(refused: &Refused, lane: &Lane<'_>) -> Reason {
                 ),
             }
         }
+        Why::Outcome(Outcome::Unreadable(first)) => unreadable(lane, first),
         Why::Outcome(Outcome::Several(count)) => (
             "several_documents".into(),
             format!("the stages made {count} documents of this row, and all would have one id"),
@@ -87,6 +92,13 @@ fn reason(refused: &Refused, lane: &Lane<'_>) -> Reason {
     Reason { code, message }
 }
 
+fn unreadable(lane: &Lane<'_>, first: usize) -> (String, String) {
+    let columns = &lane.places.relation.columns;
+    let message = |cell: &Unreadable| format!("column `{}`: {}", columns[cell.column as usize].name, cell.message);
+    let code = lane.staged.source.unreadable[first].code;
+    (code.into(), lane.unreadable(first).map(message).collect::<Vec<_>>().join("; "))
+}
+
 fn named(place: Place, lane: &Lane<'_>, arena: &[u8], routed: bool) -> DocumentPlace {
     DocumentPlace {
         index: match lane.places.constant_index() {
@@ -108,9 +120,25 @@ fn document(refused: &Refused, lane: &Lane<'_>) -> Result<Bytes, Error> {
         Op::Insert | Op::Update => (&source.rows, change.row),
     };
     // Rows are cut out one by one so that only the cold way pays for it.
-    let row = batch.slice(row as usize, 1);
+    let mut row = batch.slice(row as usize, 1);
+    if let Why::Outcome(Outcome::Unreadable(first)) = refused.why {
+        row = with_raw(&row, lane.unreadable(first))?;
+    }
     let rules = Rules { numbers: Numbers::Exact, nonfinite: crate::Nonfinite::String };
     Ok(Shape::new(row.schema_ref()).object(&columns(&row)?, 0, rules).into())
+}
+
+/// A row with what could not be read as the text that came.
+fn with_raw<'a>(row: &RecordBatch, cells: impl Iterator<Item = &'a Unreadable>) -> Result<RecordBatch, Error> {
+    let mut fields = row.schema_ref().fields().to_vec();
+    let mut columns = row.columns().to_vec();
+    for cell in cells {
+        let at = cell.column as usize;
+        fields[at] = Arc::new(Field::new(fields[at].name(), DataType::Utf8View, true));
+        columns[at] = Arc::new(StringViewArray::from_iter_values([String::from_utf8_lossy(&cell.raw)]));
+    }
+    let schema = Arc::new(Schema::new(fields));
+    RecordBatch::try_new(schema, columns).map_err(|error| Error::batch(error.to_string()))
 }
 
 /// Takes back what `append_escaped` did.

@@ -34,12 +34,29 @@ pub(crate) struct Frame {
     pub(crate) rejects: Vec<Reject>,
 }
 
+/// The rows that stages may see, where some cannot be read: a null in place of their value would be an untruth.
+fn readable(source: &ChangeBatch) -> Option<Vec<u32>> {
+    if source.unreadable.is_empty() {
+        return None;
+    }
+    let mut unreadable = source.unreadable.iter().map(|cell| cell.row).peekable();
+    let rows = (0..source.rows.num_rows() as u32).filter(|row| {
+        let mut is_readable = true;
+        while unreadable.next_if_eq(row).is_some() {
+            is_readable = false;
+        }
+        is_readable
+    });
+    Some(rows.collect())
+}
+
 impl Frame {
     pub(crate) fn new(source: Arc<ChangeBatch>) -> Frame {
         let columns = source.rows.columns().iter();
         let columns = columns.map(|array| FrameColumn { array: Arc::clone(array), origin: SOURCE }).collect();
-        let rows = source.rows.num_rows();
-        Frame { source, selections: vec![None], columns, rows, rejects: Vec::new() }
+        let selection = readable(&source);
+        let rows = selection.as_ref().map_or(source.rows.num_rows(), Vec::len);
+        Frame { source, selections: vec![selection], columns, rows, rejects: Vec::new() }
     }
 
     pub(crate) fn rows(&self) -> usize {

@@ -67,17 +67,16 @@ fn what_is_no_line_is_named() {
         assert!(message.contains(expected) && message.contains("table `public.t`"), "{expected}: {message}");
     };
     check("1\tx\n2\n", "row 2 of the copy: the line has 1 columns where the table has 2");
-    check("\n", "column `id`, row 1 of the copy");
+    check("\n", "row 1 of the copy: the line has 1 columns");
     check("1\tx\ty\n", "has 3 columns");
     check("1\tx\\\n", "column `a`, row 1 of the copy");
     check("1\tx\\q\n", "column `a`");
     check("1\tx\\N\n", "column `a`");
     check("1\t\\Nx\n", "column `a`");
-    check("x\ty\n", "column `id`, row 1 of the copy: the value is not written as Int4");
-    let chunk = Bytes::from_static(b"1\t\xff\n");
+    let chunk = Bytes::from_static(b"1\n1\tx\n");
     let mut decoder = CopyDecoder::new(relation.clone().into(), commit(16));
-    assert!(decoder.row(&chunk, 0..4).unwrap_err().to_string().contains("SQL_ASCII"));
-    assert!(decoder.row(&chunk, 0..9).unwrap_err().is_value(), "an error stays");
+    let error = decoder.row(&chunk, 0..2).unwrap_err();
+    assert_eq!(decoder.row(&chunk, 2..6).unwrap_err(), error, "an error stays");
     assert!(CopyDecoder::new(relation.into(), commit(16)).row(&chunk, 0..9).is_err());
 }
 

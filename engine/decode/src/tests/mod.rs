@@ -13,7 +13,7 @@ use arrow_array::types::*;
 use arrow_array::{Array, RecordBatch};
 use arrow_schema::{DataType, TimeUnit};
 use bytes::Bytes;
-use tidemill_change::{Change, ChangeBatch, Commit, Cut, Lsn, NO_ROW, Relation};
+use tidemill_change::{Change, ChangeBatch, Commit, Cut, Lsn, NO_ROW, Relation, Unreadable};
 
 use crate::testing::{self, Cell, Wire, assert_whole};
 use crate::{Decoder, Error, Message};

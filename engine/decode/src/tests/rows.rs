@@ -210,3 +210,30 @@ fn ignored_tables_are_counted_and_not_read() {
     assert_eq!(told(&story.cut()), ["16.0.1 a Insert {1}", "16.0.3 b Insert {3}"]);
     assert_eq!(story.decoder.wanted(a.id), crate::Wanted::None);
 }
+
+/// One row that cannot be read stops no other, and of an old image nothing but its places matters.
+#[test]
+fn a_value_that_cannot_be_read_is_set_aside() {
+    let table = table(7, "t", &[("id", 23), ("at", 1114), ("note", 25)]);
+    let far = "294276-12-31 00:00:00";
+    let mut story = Story::of(&[&table]);
+    story.begin(16).insert(&table, &["1", "2024-02-29 12:00:00", "a"]).insert(&table, &["2", far, "b"]);
+    story.say(&update(table.id, Some((b'O', &cells(&["2", far, "b"]))), &cells(&["3", "~", "c"])));
+    story.say(&delete(table.id, (b'O', &cells(&["x", far, "c"]))));
+    let cut = story.insert(&table, &["4", "NULL", "d"]).commit().cut();
+    assert_eq!(
+        told(&cut),
+        [
+            "16.0.0 t Insert {1 1709208000000000 a}",
+            "16.0.1 t Insert {2 NULL b}",
+            "16.0.2 t Update {3 NULL c} was Full {2 NULL b}",
+            "16.0.3 t Delete was Full {NULL NULL c}",
+            "16.0.4 t Insert {4 NULL d}",
+        ]
+    );
+    let unreadable = &cut.batches[0].unreadable;
+    let cells: Vec<_> = unreadable.iter().map(|cell| (cell.row, cell.column, cell.code)).collect();
+    assert_eq!(cells, [(1, 1, "value_out_of_range"), (2, 1, "value_out_of_range")]);
+    assert!(unreadable.iter().all(|cell| *cell.raw == *far.as_bytes() && !cell.message.contains(far)));
+    assert!(story.begin(32).insert(&table, &["5", "NULL", "e"]).commit().cut().batches[0].unreadable.is_empty());
+}

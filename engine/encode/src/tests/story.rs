@@ -130,6 +130,7 @@ impl Story {
             rows: record_batch(&self.relation, &self.rows),
             old: record_batch(&self.relation, &self.old),
             unchanged: vec![None; self.relation.columns.len()],
+            unreadable: Vec::new(),
             bytes: 0,
         }
     }

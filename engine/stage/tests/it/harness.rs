@@ -70,6 +70,7 @@ pub(crate) fn batch_of(id: TableId, columns: &[Cells]) -> Arc<ChangeBatch> {
         changes: (0..rows.num_rows() as u32).map(change).collect(),
         old: RecordBatch::new_empty(Arc::clone(relation.arrow())),
         unchanged: vec![None; columns.len()],
+        unreadable: Vec::new(),
         bytes: 0,
         relation: Arc::new(relation),
         rows,

@@ -161,7 +161,7 @@ impl Reading<'_> {
         let table = self.plan.streams[todo.stream].tables[todo.table].relation.id;
         let at = just_below(self.shared.streams[todo.stream].from);
         let ticket = Ticket::Backfill { table, at, bucket: self.bucket, last };
-        let job = Job { generation: self.generation, ticket, batches, truncate: None };
+        let job = Job { generation: self.generation, ticket, batches, truncate: None, fault: None };
         let others_wait = self.others_wait_for(todo.stream);
         let stream = &mut self.shared.streams[todo.stream];
         let (paused, away) = (stream.report.clone(), stream.report.clone());

@@ -17,14 +17,14 @@ use arrow_schema::DataType;
 use arrow_select::filter::filter_record_batch;
 use arrow_select::interleave::interleave;
 use bytes::{BufMut, Bytes, BytesMut};
-use tidemill_change::{Change, ChangeBatch, Commit, Lsn, NO_ROW, OldImage, Op, Relation, TableId};
+use tidemill_change::{Change, ChangeBatch, Commit, Lsn, NO_ROW, OldImage, Op, Relation, TableId, Unreadable};
 use tidemill_decode::CopyDecoder;
 
 use crate::error::{Error, Result};
 use crate::plan::Plan;
-use crate::source::Connector;
 use crate::source::catalog::{TableInfo, tables_by_id};
 use crate::source::reread::{Found, Reread, Wanted};
+use crate::source::{Connector, Session};
 
 /// Reads rows again. Its session is opened when it is first needed.
 pub(super) struct Filler {
@@ -39,16 +39,36 @@ impl Filler {
         Filler { connector, tables, session: None }
     }
 
-    pub(super) async fn fill(&mut self, batch: &mut ChangeBatch) -> Result<()> {
-        let Some(mut table) = self.tables.get(&batch.relation.id).cloned() else { return Ok(()) };
-        if !knows(&table, batch) {
-            table = self.look_again(&batch.relation).await?;
-        }
-        let missing = Missing::of(batch, &table)?;
-        let mut session = match self.session.take() {
+    /// Fills a batch, or tells why that cannot be done: the table is no longer what the WAL describes. An error is the
+    /// connection's.
+    pub(super) async fn fill(&mut self, batch: &mut ChangeBatch) -> Result<Option<String>> {
+        let Some(table) = self.tables.get(&batch.relation.id).cloned() else { return Ok(None) };
+        let looking = match knows(&table, batch) {
+            true => None,
+            false => Some(self.connector.sql().await?),
+        };
+        let session = match self.session.take() {
             Some(session) => session,
             None => Reread::open(&self.connector).await?,
         };
+        match self.fill_from(session, looking, table, batch).await {
+            Ok(()) => Ok(None),
+            Err(error) if error.is_transient() => Err(error),
+            Err(error) => Ok(Some(error.to_string())),
+        }
+    }
+
+    async fn fill_from(
+        &mut self,
+        mut session: Reread,
+        looking: Option<Session>,
+        mut table: Arc<TableInfo>,
+        batch: &mut ChangeBatch,
+    ) -> Result<()> {
+        if let Some(looking) = looking {
+            table = self.look_again(&looking, &batch.relation).await?;
+        }
+        let missing = Missing::of(batch, &table)?;
         let wanted =
             Wanted { table: &table, key: &missing.key, columns: &missing.catalog_columns, xids: &missing.xids };
         let found = session.fetch(wanted, &missing.keys).await?;
@@ -58,9 +78,8 @@ impl Filler {
     }
 
     /// The table has changed since it was looked at.
-    async fn look_again(&mut self, relation: &Relation) -> Result<Arc<TableInfo>> {
-        let session = self.connector.sql().await?;
-        let found = tables_by_id(&session, &[relation.id.0]).await?.pop();
+    async fn look_again(&mut self, session: &Session, relation: &Relation) -> Result<Arc<TableInfo>> {
+        let found = tables_by_id(session, &[relation.id.0]).await?.pop();
         let table = Arc::new(found.ok_or_else(|| Error::failed(format!("table `{relation}` is gone")))?);
         self.tables.insert(relation.id, Arc::clone(&table));
         Ok(table)
@@ -94,7 +113,10 @@ impl Missing {
             (0..batch.unchanged.len()).filter(|&column| batch.unchanged[column].is_some()).collect();
         let is_missing =
             |row: usize| columns.iter().any(|&c| batch.unchanged[c].as_ref().is_some_and(|cells| cells.value(row)));
-        let rows: Vec<u32> = (0..batch.rows.num_rows()).filter(|&row| is_missing(row)).map(|row| row as u32).collect();
+        // A row that cannot be read becomes no document, and its key may be what cannot be read.
+        let is_readable = |row: u32| batch.unreadable.binary_search_by_key(&row, |cell| cell.row).is_err();
+        let rows = (0..batch.rows.num_rows()).filter(|&row| is_missing(row)).map(|row| row as u32);
+        let rows: Vec<u32> = rows.filter(|&row| is_readable(row)).collect();
         let in_catalog = |column: usize| -> Result<usize> {
             let name = &relation.columns[column].name;
             table.relation.column(name).ok_or_else(|| gone(relation, name))
@@ -130,7 +152,7 @@ impl Missing {
 
     /// Puts what was found into the batch, and takes out the rows that are gone.
     fn put(self, batch: &mut ChangeBatch, found: &[Found]) -> Result<()> {
-        let read = self.decode(batch, found)?;
+        let ChangeBatch { rows: read, unreadable, .. } = self.decode(batch, found)?;
         // For each row of the batch, the row that was read for it.
         let mut source = vec![None; batch.rows.num_rows()];
         let mut is_gone = vec![false; batch.rows.num_rows()];
@@ -153,6 +175,11 @@ impl Missing {
             columns[column] = interleave(&parts, &indices).map_err(arrow)?;
         }
         batch.rows = RecordBatch::try_new(batch.relation.arrow().clone(), columns).map_err(arrow)?;
+        let unreadable = unreadable.into_iter();
+        batch
+            .unreadable
+            .extend(unreadable.map(|cell| Unreadable { row: self.rows[found[cell.row as usize].key], ..cell }));
+        batch.unreadable.sort_by_key(|cell| cell.row);
         if is_gone.contains(&true) {
             remove(batch, &is_gone)?;
         }
@@ -160,7 +187,7 @@ impl Missing {
     }
 
     /// The rows that were read, as the stream would have had them: through COPY's text form and its decoder.
-    fn decode(&self, batch: &ChangeBatch, found: &[Found]) -> Result<RecordBatch> {
+    fn decode(&self, batch: &ChangeBatch, found: &[Found]) -> Result<ChangeBatch> {
         let commit = Commit { lsn: Lsn::ZERO, xid: 0, time_us: 0 };
         let mut decoder = CopyDecoder::new(Arc::clone(&batch.relation), commit);
         let (mut text, mut lines) = (BytesMut::new(), Vec::with_capacity(found.len()));
@@ -187,7 +214,7 @@ impl Missing {
         for line in lines {
             decoder.row(&chunk, line).map_err(|error| Error::failed(error.to_string()))?;
         }
-        Ok(decoder.take().rows)
+        Ok(decoder.take())
     }
 }
 
@@ -208,6 +235,9 @@ fn escape(value: &[u8], text: &mut BytesMut) {
 fn remove(batch: &mut ChangeBatch, is_gone: &[bool]) -> Result<()> {
     let keep: BooleanArray = is_gone.iter().map(|gone| Some(!gone)).collect();
     batch.rows = filter_record_batch(&batch.rows, &keep).map_err(arrow)?;
+    let before = |row: u32| is_gone[..row as usize].iter().filter(|gone| **gone).count() as u32;
+    batch.unreadable.retain(|cell| !is_gone[cell.row as usize]);
+    batch.unreadable.iter_mut().for_each(|cell| cell.row -= before(cell.row));
     let mut row = 0;
     let changes = std::mem::take(&mut batch.changes).into_iter().filter_map(|change| {
         if change.row == NO_ROW {

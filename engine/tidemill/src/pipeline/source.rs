@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use tidemill_change::{ChangeBatch, Cut, Lsn};
+use tidemill_change::{ChangeBatch, Cut, Lsn, TableId};
 use tidemill_decode::{Decoder, Message};
 use tidemill_settle::{Progress, StatusUpdate};
 use tokio::sync::{Notify, mpsc, watch};
@@ -220,18 +220,22 @@ impl<'a> Reader<'a> {
     ) -> Result<Option<End>, Error> {
         self.blocked_since.clear();
         let mut cut = self.decoder.cut();
+        let mut faults = Vec::new();
         for batch in &mut cut.batches {
-            if batch.has_unchanged() {
-                tokio::select! {
-                    filled = self.fill(batch) => filled?,
-                    _ = stop.wait_for(|stop| *stop) => return Ok(Some(End::Stopped)),
-                }
+            let table = batch.relation.id;
+            if !batch.has_unchanged() || !self.is_awaited(table) {
+                continue;
             }
+            let filled = tokio::select! {
+                filled = self.fill(batch) => filled?,
+                _ = stop.wait_for(|stop| *stop) => return Ok(Some(End::Stopped)),
+            };
+            faults.extend(filled.map(|fault| (table, fault)));
         }
         if let Some(to) = cut.to {
             self.handed = to;
         }
-        let cut = Shareable::from(cut);
+        let cut = Shareable { faults, ..Shareable::from(cut) };
         for (index, permit) in permits {
             if let Some(job) = self.shared.streams[index].job(&cut, self.generation) {
                 permit.send(job);
@@ -240,8 +244,14 @@ impl<'a> Reader<'a> {
         Ok(None)
     }
 
-    /// Fills cells that the WAL left out; the server is answered meanwhile.
-    async fn fill(&mut self, batch: &mut ChangeBatch) -> Result<(), Error> {
+    /// Some stream will look at the table's rows. One that has failed drops all that it still gets.
+    fn is_awaited(&self, table: TableId) -> bool {
+        let mut streams = self.shared.streams.iter();
+        streams.any(|stream| stream.attached && stream.wants(table) && !stream.has_failed(self.generation))
+    }
+
+    /// Fills cells that the WAL left out; the server is answered meanwhile. Gives the reason where they cannot be filled.
+    async fn fill(&mut self, batch: &mut ChangeBatch) -> Result<Option<String>, Error> {
         let filling = self.filler.fill(batch);
         tokio::pin!(filling);
         loop {
@@ -404,6 +414,8 @@ pub(super) struct Shareable {
     pub(super) to: Option<Lsn>,
     /// The last transaction that it has something of.
     last_commit: Lsn,
+    /// Tables whose rows could not be completed, and why: what wants them cannot go on.
+    faults: Vec<(TableId, String)>,
 }
 
 impl From<Cut> for Shareable {
@@ -412,7 +424,14 @@ impl From<Cut> for Shareable {
         let commits = batches.iter().filter_map(|batch| batch.commits.last());
         let commits = commits.chain(truncate.as_ref().map(|truncate| &truncate.commit));
         let last_commit = commits.map(|commit| commit.lsn).max().unwrap_or_default();
-        Shareable { batches: batches.into_iter().map(Arc::new).collect(), truncate, from, to, last_commit }
+        Shareable {
+            batches: batches.into_iter().map(Arc::new).collect(),
+            truncate,
+            from,
+            to,
+            last_commit,
+            faults: Vec::new(),
+        }
     }
 }
 
@@ -446,6 +465,7 @@ impl StreamHandle {
         let batches: Vec<_> = cut.batches.iter().filter(|batch| self.wants(batch.relation.id)).cloned().collect();
         let truncate = cut.truncate.clone().filter(|truncate| truncate.tables.iter().any(|&table| self.wants(table)));
         let ticket = Ticket::Span { from: cut.from, to: cut.to };
-        Some(Job { generation, ticket, batches, truncate })
+        let fault = cut.faults.iter().find(|(table, _)| self.wants(*table)).map(|(_, reason)| reason.clone());
+        Some(Job { generation, ticket, batches, truncate, fault })
     }
 }

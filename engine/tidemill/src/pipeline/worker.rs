@@ -36,6 +36,8 @@ pub(crate) struct Job {
     pub(crate) ticket: Ticket,
     pub(crate) batches: Vec<Arc<ChangeBatch>>,
     pub(crate) truncate: Option<Truncate>,
+    /// Why the rows cannot be worked on: the stream has to pause.
+    pub(crate) fault: Option<String>,
 }
 
 /// A job after stages and encoding.
@@ -66,8 +68,14 @@ impl Worker {
         while let Some(job) = jobs.blocking_recv() {
             let rows: usize = job.batches.iter().map(|batch| batch.changes.len()).sum();
             self.observed.metrics.rows_in.inc_by(rows as u64);
-            let Some(encoded) = self.encode(&job.batches, &made) else { return };
-            let Job { generation, ticket, batches, truncate } = job;
+            let encoded = match &job.fault {
+                Some(fault) => Err(fault.clone()),
+                None => match self.encode(&job.batches, &made) {
+                    Some(encoded) => encoded,
+                    None => return,
+                },
+            };
+            let Job { generation, ticket, batches, truncate, .. } = job;
             if made.blocking_send(Made { generation, ticket, batches, truncate, encoded }).is_err() {
                 return;
             }

@@ -39,24 +39,25 @@ fn has_keys(object: &Value, keys: &[&str]) {
     }
 }
 
+const COMMANDS: [&str; 12] = [
+    "run",
+    "check",
+    "status",
+    "pause",
+    "resume",
+    "backfill",
+    "dead-letters",
+    "teardown",
+    "index",
+    "demo",
+    "schema",
+    "completions",
+];
+
 #[test]
 fn help_names_every_command() {
     let help = run(&["--help"]).succeeded().stdout;
-    let commands = [
-        "run",
-        "check",
-        "status",
-        "pause",
-        "resume",
-        "backfill",
-        "dead-letters",
-        "teardown",
-        "index",
-        "demo",
-        "schema",
-        "completions",
-    ];
-    for command in commands {
+    for command in COMMANDS {
         assert!(help.lines().any(|line| line.trim_start().starts_with(command)), "`{command}` is not in:\n{help}");
         let own = run(&[command, "--help"]).succeeded().stdout;
         assert!(own.contains(&format!("tidemill {command}")), "{own}");
@@ -80,7 +81,9 @@ fn the_schema_is_the_one_that_is_committed() {
 fn shells_take_the_completions() {
     for shell in ["bash", "zsh", "fish"] {
         let script = run(&["completions", shell]).succeeded().stdout;
-        assert!(script.contains("until-caught-up") && script.contains("dead-letters"), "{shell}: {script}");
+        for words in COMMANDS.into_iter().chain(["list", "show", "retry", "drop", "until-caught-up", "state-only"]) {
+            assert!(script.contains(words), "{shell} knows no `{words}`: {script}");
+        }
         // A shell that is not on this machine cannot be asked.
         let parse = Command::new(shell).arg("-n").stdin(Stdio::piped()).stderr(Stdio::piped()).spawn();
         let Ok(mut child) = parse else { continue };
@@ -268,6 +271,51 @@ fn teardown_leaves_alone_what_others_made() {
     world.tidemill(&["teardown", "--yes"]).succeeded();
     world.await_no_slot();
     assert_eq!(world.sql.rows("SELECT pubname FROM pg_publication"), [[world.name.as_str()]]);
+}
+
+/// Whatever somebody else did to the database before, a teardown gets to its end or says what is in its way.
+#[test]
+fn teardown_of_what_is_half_gone() {
+    let mut world = shop("teardown_half");
+    world.catch_up();
+    let before = world.made();
+
+    // Somebody streams from the slot: nothing is dropped.
+    let holder = world.tidemill(&["check", "--json"]).succeeded().json();
+    assert_eq!(holder["ok"], json!(true), "{holder}");
+    let mut engine = world.start();
+    engine.await_log("streaming");
+    let state = world.dir.path().join("tidemill.db");
+    std::fs::rename(&state, world.file("elsewhere", "")).expect("our own folder");
+    std::fs::rename(world.dir.path().join("tidemill.db.sock"), world.dir.path().join("sock")).expect("our own folder");
+    let held = world.tidemill(&["teardown", "--yes"]);
+    held.refused(1, &[&world.name, "in use by process", "user postgres", "nothing was dropped"]);
+    std::fs::rename(world.dir.path().join("elsewhere"), &state).expect("our own folder");
+    assert_eq!(engine.stop(), 0);
+    assert_eq!(world.made(), before);
+
+    // The slot and the publication were dropped by hand.
+    world.drop_slot();
+    world.sql.run(&format!("DROP PUBLICATION {}", world.name));
+    let outcome = world.tidemill(&["teardown", "--yes", "--json"]).succeeded().json();
+    assert_eq!(outcome["dropped"].as_array().map(Vec::len), Some(1), "{outcome}");
+    assert!(!state.exists(), "{outcome}");
+
+    // The database is gone.
+    world.catch_up();
+    world.drop_slot();
+    let name = world.name.clone();
+    world.sql = crate::harness::Sql::connect(&crate::harness::postgres().url());
+    world.sql.run(&format!("DROP DATABASE {name} WITH (FORCE)"));
+    world.tidemill(&["teardown", "--yes"]).refused(1, &[&name, "does not exist", "--state-only"]);
+    assert!(state.exists());
+    let drop_slot = format!("SELECT pg_drop_replication_slot('{name}')");
+    world.tidemill(&["teardown", "--state-only"]).refused(2, &[&drop_slot, "--yes"]);
+    let outcome = world.tidemill(&["teardown", "--state-only", "--yes", "--json"]).succeeded().json();
+    assert_eq!(outcome["dropped"].as_array().map(Vec::len), Some(1), "{outcome}");
+    assert!(outcome["left_sql"].as_str().is_some_and(|sql| sql.contains(&drop_slot)), "{outcome}");
+    assert!(!state.exists());
+    world.tidemill(&["teardown", "--state-only", "--yes"]).succeeded();
 }
 
 #[test]
@@ -555,6 +603,31 @@ fn dead_letters_are_chosen_retried_and_dropped_beside_an_engine() {
     assert_eq!(open(), json!(0));
     assert_eq!(world.documents("products").keys().collect::<Vec<_>>(), ["1", "3", "4", "5"]);
     assert_eq!(engine.stop(), 0);
+    world.drop_slot();
+}
+
+/// As behind `head`: whoever has read enough stops neither what is asked nor what runs.
+#[test]
+fn a_closed_pipe_stops_nothing() {
+    let world = shop("closed_pipe");
+    for args in [
+        &["check"][..],
+        &["run", "--until-caught-up"],
+        &["run", "--until-caught-up", "--log-format", "json"],
+        &["status"],
+    ] {
+        let (reader, writer) = std::io::pipe().expect("a pipe");
+        drop(reader);
+        let said = writer.try_clone().expect("a descriptor");
+        let mut child = world.command(args).stdout(writer).stderr(said).spawn().expect("it starts");
+        let status = await_some(PATIENCE, || child.try_wait().expect("a child"));
+        if status.is_none() {
+            child.kill().expect("it was running");
+            child.wait().expect("it ends");
+        }
+        assert_eq!(status.and_then(|status| status.code()), Some(0), "{args:?}");
+    }
+    assert_eq!(world.documents("products").len(), 2);
     world.drop_slot();
 }
 

@@ -1,6 +1,7 @@
 //! The main job, and that it leaves nothing behind.
 #![cfg(target_os = "linux")]
 
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -8,7 +9,8 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::harness::processes::Family;
-use crate::harness::{Outcome, await_some, says, tidemill};
+use crate::harness::search_server::free_port;
+use crate::harness::{Index, Outcome, await_some, http, says, tidemill};
 
 /// The demo's children end by themselves when it is gone; each has some seconds for it.
 const END_MAX: Duration = Duration::from_secs(30);
@@ -127,6 +129,56 @@ fn it_tells_a_person_what_it_found() {
     left_nothing(&family, temporary.path());
 }
 
+/// `tidemill demo 2>&1 | head -3`
+#[test]
+fn a_demo_that_nobody_reads_ends_quietly() {
+    let temporary = tempfile::tempdir().expect("a folder");
+    let mut command = demo(temporary.path(), &["--rows", "500", "--seconds", "600"]);
+    let (reader, writer) = std::io::pipe().expect("a pipe");
+    let said = writer.try_clone().expect("a descriptor");
+    let mut child = command.stdout(writer).stderr(said).spawn().expect("the demo starts");
+    drop(command);
+    let mut lines = BufReader::new(reader).lines();
+    for _ in 0..3 {
+        assert!(lines.next().is_some_and(|line| line.is_ok()), "the demo says what it does");
+    }
+    drop(lines);
+    let mut family = Family::default();
+    let status = await_some(DEMO_MAX, || {
+        family.look(child.id());
+        child.try_wait().expect("a child")
+    });
+    if status.is_none() {
+        child.kill().expect("it was running");
+        child.wait().expect("it ends");
+    }
+    assert_eq!(status.and_then(|status| status.code()), Some(1), "neither a panic nor a success");
+    left_nothing(&family, temporary.path());
+}
+
+#[test]
+fn a_server_of_somebody_else_is_left_as_it_was() {
+    let temporary = tempfile::tempdir().expect("a folder");
+    let play = |args: &[&str]| Outcome::within(DEMO_MAX, demo(temporary.path(), args));
+    let nobody = format!("http://127.0.0.1:{}", free_port());
+    let away = play(&["--sink", &nobody]);
+    away.refused(1, &[&nobody, "embedded index"]);
+    assert!(!says(&away.stderr, "starting a private Postgres"), "{away}");
+    play(&["--sink", "nowhere"]).refused(2, &["nowhere"]);
+
+    let index = Index::start(&temporary.path().join("index"), "127.0.0.1:0");
+    let there = |name: &str| http("GET", &format!("{}/{name}", index.url), None).0;
+    assert_eq!(http("PUT", &format!("{}/orders", index.url), None).0, 200);
+    play(&["--sink", &index.url]).refused(1, &["`orders` is there already", "curl -X DELETE"]);
+    assert_eq!((there("orders"), there("products")), (200, 404));
+    assert_eq!(http("DELETE", &format!("{}/orders", index.url), None).0, 200);
+    play(&["--rows", "500", "--seconds", "0", "--sink", &index.url]).succeeded();
+    assert_eq!((there("orders"), there("products")), (404, 404));
+    drop(index);
+    std::fs::remove_dir_all(temporary.path().join("index")).expect("the index's own");
+    assert_eq!(std::fs::read_dir(temporary.path()).expect("a folder").count(), 0);
+}
+
 /// A demo that stays up, once all who work for it are seen.
 fn keep(temporary: &Path) -> (Child, Family) {
     let mut command = demo(temporary, &["--rows", "500", "--seconds", "0", "--keep"]);
@@ -153,8 +205,9 @@ fn a_demo_that_is_killed_leaves_no_process() {
     child.kill().expect("it was running");
     child.wait().expect("it ends");
     family.await_end(END_MAX);
-    let gone = await_some(END_MAX, || folders.iter().all(|folder| !folder.exists()).then_some(()));
-    assert!(gone.is_some(), "left behind: {folders:?}");
+    let own = || std::fs::read_dir(temporary.path()).expect("a folder").count();
+    let gone = await_some(END_MAX, || (own() == 0 && folders.iter().all(|folder| !folder.exists())).then_some(()));
+    assert!(gone.is_some(), "left behind: {folders:?}, or a folder of its own");
 }
 
 #[test]

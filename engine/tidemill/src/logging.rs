@@ -35,8 +35,20 @@ where
     W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
 {
     match format {
-        LogFormat::Text => fmt::layer().with_ansi(colour).with_target(false).with_writer(writer).boxed(),
-        LogFormat::Json => fmt::layer().json().flatten_event(true).with_current_span(false).with_writer(writer).boxed(),
+        LogFormat::Text => fmt::layer()
+            .with_ansi(colour)
+            .with_target(false)
+            // A line that cannot be written is let go: the layer would say so on stderr, and panic where nobody reads that.
+            .log_internal_errors(false)
+            .with_writer(writer)
+            .boxed(),
+        LogFormat::Json => fmt::layer()
+            .json()
+            .flatten_event(true)
+            .with_current_span(false)
+            .log_internal_errors(false)
+            .with_writer(writer)
+            .boxed(),
     }
 }
 

@@ -45,7 +45,8 @@ if [ -n "$pid" ]; then
     tries=0
     while kill -0 "$pid" 2>/dev/null && [ "$tries" -lt 100 ]; do sleep 0.1; tries=$((tries + 1)); done
 fi
-rm -rf -- "$1"
+tries=0
+until rm -rf -- "$@" 2>/dev/null || [ "$tries" -ge 100 ]; do sleep 0.1; tries=$((tries + 1)); done
 "#;
 
 /// What a private server is started with.
@@ -61,6 +62,8 @@ pub struct Options {
     pub hba: Vec<String>,
     /// Where the temporary directory is made.
     pub parent: Option<PathBuf>,
+    /// A folder that goes with the server's, however we end.
+    pub beside: Option<PathBuf>,
 }
 
 /// Files in PEM, copied into the server's directory.
@@ -191,7 +194,7 @@ impl PrivatePostgres {
             watchdog: None,
             dir,
         };
-        postgres.watch()?;
+        postgres.watch(options.beside.as_deref())?;
         postgres.init()?;
         postgres.install(&options.hba, options.tls.as_ref())?;
         postgres.launch()?;
@@ -280,9 +283,9 @@ impl PrivatePostgres {
         }
     }
 
-    fn watch(&mut self) -> Result<(), Error> {
+    fn watch(&mut self, beside: Option<&Path>) -> Result<(), Error> {
         let mut command = Command::new("sh");
-        command.arg("-c").arg(WATCHDOG).arg("sh").arg(&self.dir).current_dir("/").process_group(0);
+        command.arg("-c").arg(WATCHDOG).arg("sh").arg(&self.dir).args(beside).current_dir("/").process_group(0);
         command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
         let mut child = command.spawn().map_err(Error::io("sh"))?;
         let pipe = child.stdin.take().expect("asked for a pipe above");

@@ -264,6 +264,9 @@ fn parse_letter_state(word: &str) -> Result<LetterStates, String> {
 
 #[derive(Clone, Copy, Debug, Args)]
 pub struct TeardownArguments {
+    /// Remove the state alone, where the database is gone or cannot be reached; says what to run there.
+    #[arg(long)]
+    pub state_only: bool,
     /// Do not ask.
     #[arg(long)]
     pub yes: bool,
@@ -306,7 +309,8 @@ pub struct DemoArguments {
     /// Answer with one JSON object.
     #[arg(long)]
     pub json: bool,
-    /// Deliver to this server instead of the embedded index.
+    /// Deliver to this server instead of the embedded index. It must have neither `products` nor `orders`; both are removed
+    /// at the end, unless `--keep` is given.
     #[arg(long, value_name = "URL")]
     pub sink: Option<String>,
     /// The server's API key, as given or as id:key.
@@ -388,6 +392,7 @@ mod tests {
             "tidemill dead-letters drop 17 18",
             "tidemill dead-letters drop 17 --stream products --yes --json",
             "tidemill teardown --yes --json",
+            "tidemill teardown --state-only",
             "tidemill index --dir d --listen 127.0.0.1:0",
             "tidemill demo --keep --rows 10 --seconds 2 --json --sink http://h:9200 --api-key a:b",
             "tidemill schema",

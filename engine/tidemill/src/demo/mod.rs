@@ -10,6 +10,7 @@
 //! only as any user would. Both end when the demo does, however it ends: their standard input closes then.
 
 mod compare;
+mod guest;
 mod json;
 mod process;
 mod report;
@@ -24,6 +25,7 @@ use tokio::sync::watch;
 use tokio_postgres::NoTls;
 
 use self::compare::{Comparison, Reader};
+use self::guest::Guest;
 use self::process::Child;
 use self::report::{Report, Screen};
 use self::workload::Done;
@@ -58,6 +60,7 @@ struct Stage {
     postgres: PrivatePostgres,
     dir: tempfile::TempDir,
     index: Option<Child>,
+    guest: Option<Guest>,
     sink_url: String,
     engine: Child,
 }
@@ -66,31 +69,45 @@ struct Stage {
 pub async fn run(options: Options, mut stop: watch::Receiver<bool>) -> Result<()> {
     let screen = Screen::new(options.json);
     let stage = set(&options, &screen).await?;
-    let report = tokio::select! {
-        report = play(&options, &stage, &screen) => report?,
-        _ = stop.wait_for(|stop| *stop) => {
-            strike(stage, &screen).await?;
-            return Err(Error::failed("told to stop"));
-        }
+    let played = tokio::select! {
+        played = play(&options, &stage, &screen) => played,
+        _ = stop.wait_for(|stop| *stop) => Err(Error::failed("told to stop")),
+        () = screen.closed() => Err(Error::failed("nobody reads what the demo says")),
     };
-    screen.report(&report);
-    if options.keep {
-        screen.keep(&stage.postgres.psql(), &stage.sink_url, &stage.dir.path().join("tidemill.yaml"));
+    let keeps = options.keep && played.is_ok();
+    if let Ok(report) = &played {
+        screen.report(report);
+    }
+    if keeps {
+        let config = stage.dir.path().join("tidemill.yaml");
+        screen.keep(&stage.postgres.psql(), &stage.sink_url, &config, stage.guest.is_some());
         let _told = stop.wait_for(|stop| *stop).await;
     }
-    let equal = report.comparisons.iter().all(Comparison::is_equal);
-    strike(stage, &screen).await?;
-    if equal { Ok(()) } else { Err(Error::differs("the index and Postgres differ")) }
+    let struck = strike(stage, &screen, keeps).await;
+    let report = played?;
+    struck?;
+    if report.comparisons.iter().all(Comparison::is_equal) {
+        return Ok(());
+    }
+    Err(Error::differs("the index and Postgres differ"))
 }
 
 /// Starts Postgres and the index, fills the shop, writes the configuration, starts the engine.
 async fn set(options: &Options, screen: &Screen) -> Result<Stage> {
+    let guest = match &options.sink {
+        Some(url) => {
+            let reader = Reader { client: http_client(options)?, url: url.trim_end_matches('/').to_owned() };
+            Some(Guest::visit(reader, options.api_key.as_ref()).await?)
+        }
+        None => None,
+    };
     let dir = tempfile::Builder::new()
         .prefix("tidemill-demo-")
         .tempdir()
         .map_err(|error| Error::failed("no temporary folder can be made").with_cause(error))?;
     screen.step("starting a private Postgres (a few seconds)");
-    let postgres = tokio::task::spawn_blocking(|| PrivatePostgres::start(PostgresOptions::default()))
+    let postgres_options = PostgresOptions { beside: Some(dir.path().to_owned()), ..PostgresOptions::default() };
+    let postgres = tokio::task::spawn_blocking(|| PrivatePostgres::start(postgres_options))
         .await
         .map_err(|error| Error::failed("starting Postgres failed").with_cause(error))?
         .map_err(|error| Error::failed("the demo needs a Postgres of its own").with_cause(error))?;
@@ -106,16 +123,13 @@ async fn set(options: &Options, screen: &Screen) -> Result<Stage> {
             (Some(child), url)
         }
     };
-    let mut sink = format!("sink:\n  url: {sink_url}");
-    if options.api_key.is_some() {
-        sink.push_str("\n  auth: { api_key: \"${TIDEMILL_API_KEY}\" }");
-    }
+    let sink = shop::sink(&sink_url, options.api_key.is_some());
     let config = dir.path().join("tidemill.yaml");
     std::fs::write(&config, shop::configuration(&postgres.url(), &sink))
         .map_err(|error| Error::failed(format!("{} cannot be written", config.display())).with_cause(error))?;
     screen.step(&format!("starting the engine: tidemill run --config {}", config.display()));
     let engine = Child::engine(&config, options.api_key.as_ref()).await?;
-    Ok(Stage { postgres, dir, index, sink_url, engine })
+    Ok(Stage { postgres, dir, index, guest, sink_url, engine })
 }
 
 async fn connect(postgres: &PrivatePostgres) -> Result<tokio_postgres::Client> {
@@ -270,18 +284,25 @@ async fn search(reader: &Reader) -> Result<Value> {
     serde_json::from_str(&text).map_err(|error| fail(error.into()))
 }
 
-/// Ends everything; nothing stays behind.
-async fn strike(stage: Stage, screen: &Screen) -> Result<()> {
+/// Ends everything, whatever of it fails; nothing stays behind but the indices of a guest that keeps them.
+async fn strike(stage: Stage, screen: &Screen, keeps: bool) -> Result<()> {
     screen.step("ending the engine, the index and Postgres");
-    let Stage { postgres, dir, index, engine, .. } = stage;
-    engine.stop().await?;
+    let Stage { postgres, dir, index, guest, engine, .. } = stage;
+    let mut ended = engine.stop().await;
     if let Some(index) = index {
-        index.stop().await?;
+        ended = ended.and(index.stop().await);
     }
-    tokio::task::spawn_blocking(move || postgres.stop())
+    if let Some(guest) = guest.filter(|_| !keeps) {
+        ended = ended.and(guest.leave().await);
+    }
+    // Before Postgres, whose watchdog would remove it too.
+    let path: PathBuf = dir.path().to_owned();
+    let removed = dir.close();
+    let removed =
+        removed.map_err(|error| Error::failed(format!("{} is left behind", path.display())).with_cause(error));
+    let stopped = tokio::task::spawn_blocking(move || postgres.stop())
         .await
         .map_err(|error| Error::failed("ending Postgres failed").with_cause(error))?
-        .map_err(|error| Error::failed("Postgres did not end").with_cause(error))?;
-    let path: PathBuf = dir.path().to_owned();
-    dir.close().map_err(|error| Error::failed(format!("{} is left behind", path.display())).with_cause(error))
+        .map_err(|error| Error::failed("Postgres did not end").with_cause(error));
+    ended.and(removed).and(stopped)
 }

@@ -53,7 +53,7 @@ impl Child {
         let mut command = this_binary()?;
         command.arg("run").arg("--config").arg(config).stdout(Stdio::null());
         if let Some(key) = api_key {
-            command.env("TIDEMILL_API_KEY", key.expose());
+            command.env(super::shop::KEY_VARIABLE, key.expose());
         }
         let log = config.with_file_name("engine.log");
         let process = spawn(command, &log)?;

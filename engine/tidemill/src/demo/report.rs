@@ -1,14 +1,16 @@
 //! What the demo shows: steps and live figures on stderr while it runs, the result on stdout at its end.
-#![expect(clippy::print_stdout, clippy::print_stderr, reason = "this module is the demo's screen")]
+//!
+//! Whoever read may have read enough, as `head` does: nothing panics then, and a demo whose steps nobody reads ends.
 
 use std::fmt::Write as _;
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write as _};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 use serde_json::Value;
+use tokio::sync::watch;
 
 use super::SEARCH;
 use super::compare::Comparison;
@@ -147,16 +149,30 @@ pub(super) struct Screen {
     json: bool,
     terminal: bool,
     start: Instant,
+    closed: watch::Sender<bool>,
 }
 
 impl Screen {
     pub(super) fn new(json: bool) -> Screen {
-        Screen { json, terminal: std::io::stderr().is_terminal(), start: Instant::now() }
+        let terminal = std::io::stderr().is_terminal();
+        Screen { json, terminal, start: Instant::now(), closed: watch::Sender::new(false) }
     }
 
     /// What happens now.
     pub(super) fn step(&self, what: &str) {
-        eprintln!("{:>6.1} s  {what}", self.start.elapsed().as_secs_f64());
+        self.say(&format!("{:>6.1} s  {what}", self.start.elapsed().as_secs_f64()));
+    }
+
+    fn say(&self, text: &str) {
+        if writeln!(std::io::stderr(), "{text}").is_err() {
+            self.closed.send_replace(true);
+        }
+    }
+
+    /// Waits until nobody reads any more.
+    pub(super) async fn closed(&self) {
+        let mut closed = self.closed.subscribe();
+        let _closed = closed.wait_for(|closed| *closed).await;
     }
 
     pub(super) fn backfill(&self) -> Backfill<'_> {
@@ -173,26 +189,35 @@ impl Screen {
         Live { screen: self, bar, length, start: Instant::now(), said: Instant::now(), last: None }
     }
 
+    /// The answer. Who does not read it can still look at the exit code.
     pub(super) fn report(&self, report: &Report) {
-        if self.json {
-            println!("{}", serde_json::to_string(report).unwrap_or_default());
+        let text = if self.json {
+            serde_json::to_string(report).unwrap_or_default()
         } else {
-            print!("\n{}", report.text());
             let equal = report.comparisons.iter().all(Comparison::is_equal);
-            println!("{}", if equal { "\nEvery document equals its row." } else { "\nDOCUMENTS AND ROWS DIFFER." });
-        }
+            let end = if equal { "Every document equals its row." } else { "DOCUMENTS AND ROWS DIFFER." };
+            format!("\n{}\n{end}", report.text())
+        };
+        let mut stdout = std::io::stdout();
+        let _read_enough = writeln!(stdout, "{text}").and_then(|()| stdout.flush());
     }
 
-    pub(super) fn keep(&self, psql: &str, sink_url: &str, config: &Path) {
-        eprintln!(
-            "\nEverything stays up until Ctrl-C, which ends and removes it all.
+    pub(super) fn keep(&self, psql: &str, sink_url: &str, config: &Path, is_guest: bool) {
+        let all = match is_guest {
+            true => format!(
+                "it all, but the indices of {sink_url}: `curl -X DELETE {sink_url}/products {sink_url}/orders` removes those"
+            ),
+            false => "it all".to_owned(),
+        };
+        self.say(&format!(
+            "\nEverything stays up until Ctrl-C, which ends and removes {all}.
   search:  curl -s '{sink_url}/products/_search?pretty' -H 'content-type: application/json' -d '{SEARCH}'
   change:  {psql} -c \"UPDATE products SET name = 'Golden ' || name WHERE id <= 3\"
   config:  {}
   status:  tidemill status --config {}",
             config.display(),
             config.display()
-        );
+        ));
     }
 }
 

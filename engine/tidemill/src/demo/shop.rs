@@ -113,6 +113,15 @@ pub(super) const EXPECTED: [Expected; 2] = [
     },
 ];
 
+/// Where the engine gets the server's API key from, so that it stands in no file.
+pub(super) const KEY_VARIABLE: &str = "TIDEMILL_API_KEY";
+
+/// The configuration's part about the server.
+pub(super) fn sink(url: &str, has_key: bool) -> String {
+    let auth = if has_key { format!("\n  auth: {{ api_key: \"${{{KEY_VARIABLE}}}\" }}") } else { String::new() };
+    format!("sink:\n  url: {url}{auth}")
+}
+
 /// The configuration that the demo runs with, and that a user could keep.
 pub(super) fn configuration(source_url: &str, sink: &str) -> String {
     format!(

@@ -10,9 +10,34 @@ use crate::config::Config;
 use crate::control::{self, Request};
 use crate::error::{Error, Result};
 use crate::pipeline::connector;
-use crate::source::slot::SlotName;
-use crate::source::{publication, slot};
-use crate::state::{Made, State};
+use crate::source::quote::ident;
+use crate::source::slot::{SlotInfo, SlotName};
+use crate::source::{ServerInfo, Session, publication, slot};
+use crate::state::{Made, SourceState, State};
+
+/// What there is to drop.
+struct Goes {
+    session: Option<Session>,
+    slot: Option<SlotName>,
+    publication: Option<String>,
+    state: bool,
+    /// What cannot be looked at: it may be there, and stays.
+    left: Option<Left>,
+}
+
+struct Left {
+    what: String,
+    sql: String,
+}
+
+impl Goes {
+    fn list(&self, config: &Config) -> Vec<String> {
+        let slot = self.slot.as_ref().map(|name| format!("slot `{name}`"));
+        let publication = self.publication.as_ref().map(|name| format!("publication `{name}`"));
+        let state = self.state.then(|| format!("state `{}` with its dead letters", config.state.display()));
+        [slot, publication, state].into_iter().flatten().collect()
+    }
+}
 
 pub(super) async fn teardown(path: &Path, asked: &TeardownArguments) -> Result<()> {
     let config = Config::load(path)?;
@@ -23,48 +48,110 @@ pub(super) async fn teardown(path: &Path, asked: &TeardownArguments) -> Result<(
         Some(state) => state.source()?,
         None => None,
     };
-    let name: SlotName = config.source.slot.as_str().parse()?;
-    let session = connector(&config)?.sql().await?;
-    let slot_found = slot::inspect(&session, &name).await?;
-    let publication_found = publication::inspect(&session, &config.source.publication).await?;
-    // A slot that others made is left to them; without a state nobody knows, and the configuration names it.
-    let drops_slot = slot_found.is_some() && known.as_ref().is_none_or(|known| known.slot_made == Made::ByUs);
-    let drops_publication = publication_found.is_some_and(|found| found.is_ours);
-    let has_state = config.state.exists();
-    let mut goes = Vec::new();
-    if drops_slot {
-        goes.push(format!("slot `{}`", name.as_str()));
-    }
-    if drops_publication {
-        goes.push(format!("publication `{}`", config.source.publication));
-    }
-    if has_state {
-        goes.push(format!("state `{}` with its dead letters", config.state.display()));
-    }
+    let goes = match asked.state_only {
+        true => without_source(&config, known.as_ref())?,
+        false => look(&config, known.as_ref()).await?,
+    };
+    let list = goes.list(&config);
     let mut output = Output::stdout();
-    if goes.is_empty() {
-        return match asked.json {
-            true => output.json(&json!({ "dropped": goes })),
-            false => output.text("there is nothing to drop"),
-        };
+    if let Some(Left { what, sql }) = goes.left.as_ref().filter(|_| !asked.json) {
+        output.text(&format!("leaves {what} as they are. Where they are still there, this drops them:\n{sql}"))?;
+    }
+    if list.is_empty() {
+        return answer(&mut output, asked, &goes, &list, "there is nothing to drop");
     }
     if !asked.json {
-        output.text(&format!("drops {}; indices stay", goes.join(", ")))?;
+        output.text(&format!("drops {}; indices stay", list.join(", ")))?;
     }
     if !asked.yes && !output.ask("drop them?", "say --yes to drop them without a question")? {
         return Err(Error::failed("nothing was dropped"));
     }
-    if drops_slot {
-        slot::drop(&session, &name).await?;
+    if let Some(session) = &goes.session {
+        // What somebody else has dropped meanwhile is gone all the same.
+        if let Some(name) = &goes.slot {
+            slot::drop(session, name).await?;
+        }
+        if let Some(name) = &goes.publication {
+            publication::drop(session, name).await?;
+        }
     }
-    if drops_publication {
-        publication::drop(&session, &config.source.publication).await?;
-    }
-    if has_state {
+    if goes.state {
         State::remove(&config.state)?;
     }
-    match asked.json {
-        true => output.json(&json!({ "dropped": goes })),
-        false => output.text("done"),
+    answer(&mut output, asked, &goes, &list, "done")
+}
+
+fn answer(output: &mut Output, asked: &TeardownArguments, goes: &Goes, list: &[String], words: &str) -> Result<()> {
+    if !asked.json {
+        return output.text(words);
     }
+    let sql = goes.left.as_ref().map(|left| &left.sql);
+    output.json(&json!({ "dropped": list, "left_sql": sql }))
+}
+
+/// The state knows better than the file what it follows.
+fn names(config: &Config, known: Option<&SourceState>) -> Result<(SlotName, String)> {
+    let slot = known.map_or(config.source.slot.as_str(), |known| known.identity.slot.as_str());
+    let publication = known.map_or(config.source.publication.as_str(), |known| known.publication.as_str());
+    Ok((slot.parse()?, publication.to_owned()))
+}
+
+async fn look(config: &Config, known: Option<&SourceState>) -> Result<Goes> {
+    let (name, publication) = names(config, known)?;
+    let session = connector(config)?.sql().await.map_err(|error| {
+        let error = Error::from(error);
+        Error::failed(format!(
+            "{error}; slot `{name}` and publication `{publication}` cannot be dropped without the database: \
+             `tidemill teardown --state-only` removes the state alone, and says what to run there"
+        ))
+    })?;
+    if let Some(known) = known {
+        let server = ServerInfo::read(&session).await?;
+        if (known.identity.system_identifier, &known.identity.database) != (server.system, &server.database) {
+            return Err(Error::failed(format!(
+                "the state follows slot `{name}` of database `{}` in cluster {}, and `source.url` leads elsewhere: name that \
+                 database, or remove the state alone by `tidemill teardown --state-only`",
+                known.identity.database, known.identity.system_identifier
+            )));
+        }
+    }
+    let found = slot::inspect(&session, &name).await?;
+    // A slot that others made is left to them; without a state nobody knows, and the configuration names it.
+    let found = found.filter(|_| known.is_none_or(|known| known.slot_made == Made::ByUs));
+    if let Some(pid) = found.as_ref().and_then(|slot| slot.active_pid) {
+        let holder = holder(&session, pid).await?;
+        return Err(Error::failed(format!(
+            "slot `{name}` is in use by process {pid} of the server{holder}: end that one first; nothing was dropped"
+        )));
+    }
+    let is_ours = publication::inspect(&session, &publication).await?.is_some_and(|found| found.is_ours);
+    Ok(Goes {
+        session: Some(session),
+        slot: found.map(|SlotInfo { name, .. }| name),
+        publication: is_ours.then_some(publication),
+        state: config.state.exists(),
+        left: None,
+    })
+}
+
+/// Who streams from the slot, as far as our role may know.
+async fn holder(session: &Session, pid: i32) -> Result<String> {
+    let query =
+        "SELECT usename::text, application_name, host(client_addr) FROM pg_catalog.pg_stat_activity WHERE pid = $1";
+    let found = session.query_opt(query, &[&pid]).await.map_err(crate::source::Error::from)?;
+    let Some(row) = found else { return Ok(String::new()) };
+    let named = [("user", row.get::<_, Option<String>>(0)), ("application", row.get(1)), ("from", row.get(2))];
+    let known =
+        named.into_iter().filter_map(|(what, name)| Some(format!("{what} {}", name.filter(|n| !n.is_empty())?)));
+    let known = known.collect::<Vec<_>>().join(", ");
+    Ok(if known.is_empty() { known } else { format!(" ({known})") })
+}
+
+fn without_source(config: &Config, known: Option<&SourceState>) -> Result<Goes> {
+    let (name, publication) = names(config, known)?;
+    let sql =
+        format!("SELECT pg_drop_replication_slot('{name}');\nDROP PUBLICATION IF EXISTS {};", ident(&publication));
+    let what = format!("slot `{name}` and publication `{publication}`");
+    let left = Some(Left { what, sql });
+    Ok(Goes { session: None, slot: None, publication: None, state: config.state.exists(), left })
 }

@@ -7,6 +7,8 @@ CARGO ?= cargo
 # Workspaces of their own, since they compile for wasm; here they are built natively, which is how their tests run.
 APART := $(wildcard plugins/Cargo.toml sdk/rust/Cargo.toml)
 APART_TARGET := $(abspath $(TARGET))/plugins
+# Linted without its feature `link`: libFuzzer itself is C++, and is not needed to look at ours.
+FUZZ_TARGET := $(abspath $(TARGET))/fuzz
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-servers lint bench plugins fuzz dist clean tools postgres
@@ -40,6 +42,8 @@ lint: tools ## formatting, clippy with warnings denied, the scripts, the committ
 	@set -e; for manifest in $(APART); do set -x; $(CARGO) fmt --all --check --manifest-path $$manifest; \
 	$(CARGO) clippy --locked --workspace --all-targets --manifest-path $$manifest --target-dir $(APART_TARGET) -- -D warnings; \
 	{ set +x; } 2>/dev/null; done
+	$(CARGO) fmt --check --manifest-path tests/fuzz/Cargo.toml
+	$(CARGO) clippy --locked --no-default-features --all-targets --manifest-path tests/fuzz/Cargo.toml --target-dir $(FUZZ_TARGET) -- -D warnings
 	scripts/check-files.sh
 	scripts/check-dependencies.sh
 	@if command -v shellcheck >/dev/null; then shellcheck -x -S warning -P SCRIPTDIR .ci/run scripts/*.sh scripts/servers/*.sh; \

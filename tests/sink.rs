@@ -265,6 +265,31 @@ fn a_mapping_with_settings() {
     world.drop_slot();
 }
 
+/// One that was there keeps its settings, so that `check` says what they mean, and what sets them right.
+#[test]
+fn an_index_that_soon_forgets_what_was_deleted() {
+    let world = items("forgets", 1);
+    let warning = || {
+        let check = world.tidemill(&["check"]).succeeded();
+        check.stdout.lines().find(|line| line.starts_with("! stream items")).map(str::to_owned)
+    };
+    assert_eq!(warning(), None);
+    let set = |gc_deletes: &str| {
+        let settings = json!({ "index": { "gc_deletes": gc_deletes } });
+        assert_eq!(world.http().call("PUT", "/items/_settings", Some(&settings)).0, 200);
+    };
+    assert_eq!(world.http().call("PUT", "/items", Some(&json!({}))).0, 200);
+    let found = warning().expect("a minute is the default");
+    for word in ["`items`", "60s", "PUT /items/_settings", r#"{"index":{"gc_deletes":"1h"}}"#] {
+        assert!(says(&found, word), "{found}");
+    }
+    set("9m");
+    assert!(warning().is_some());
+    set("10m");
+    assert_eq!(warning(), None);
+    world.drop_slot();
+}
+
 /// Rows that plugins refuse, rows that cannot be sent, documents that the server refuses: all of them count.
 #[test]
 fn too_many_rejects_pause_the_stream() {

@@ -55,8 +55,10 @@ pub struct Encoding {
     pub epoch: Epoch,
 }
 
-/// What a document's id is made of. Where several columns make it, `%` and `-` in those that are neither numbers nor
-/// uuids stand as `%25` and `%2D`.
+/// What a document's id is made of. Where several columns make it, `%`, `-` and the signs that a template has between two of
+/// them are escaped in those that are neither numbers nor uuids, as `%25` and `%2D`; in numbers too where a template joins
+/// them by signs that numbers have. So two rows never have one id; but that what stands between two columns is something, and
+/// does not begin with `%`, is the caller's to see to.
 #[derive(Clone, Debug)]
 pub enum IdRule {
     /// Each table's key by the names of its columns, in the key's order; joined by `-`.

@@ -28,6 +28,7 @@ pub const LONG_ID_PREFIX: &str = "sha256:";
 #[derive(Debug, Default)]
 struct Name {
     parts: Vec<Part>,
+    guard: Guard,
 }
 
 #[derive(Debug)]
@@ -269,7 +270,7 @@ impl Row<'_> {
                     if *guard {
                         part.clear();
                         column.append_text(row, part);
-                        append_guarded(text, part);
+                        name.guard.append(text, part);
                     } else {
                         column.append_text(row, text);
                     }
@@ -327,12 +328,12 @@ impl Template {
     /// What the ids begin with that this template makes of a table's rows, as far as it is the same for all of them. A long
     /// id that was hashed begins otherwise.
     pub fn id_prefix(&self, relation: &Relation) -> String {
-        let mut prefix = Vec::new();
+        let (mut prefix, guard) = (Vec::new(), Guard::of(self));
         for piece in self.pieces() {
             match piece {
                 Piece::Literal(text) => prefix.extend_from_slice(text.as_bytes()),
-                Piece::Schema if self.is_guarded() => append_guarded(&mut prefix, relation.schema.as_bytes()),
-                Piece::Table if self.is_guarded() => append_guarded(&mut prefix, relation.name.as_bytes()),
+                Piece::Schema if self.is_guarded() => guard.append(&mut prefix, relation.schema.as_bytes()),
+                Piece::Table if self.is_guarded() => guard.append(&mut prefix, relation.name.as_bytes()),
                 Piece::Schema => prefix.extend_from_slice(relation.schema.as_bytes()),
                 Piece::Table => prefix.extend_from_slice(relation.name.as_bytes()),
                 Piece::Column(_) => break,
@@ -352,12 +353,13 @@ impl Name {
         template: &Template,
         relation: &Relation,
         used: &mut Vec<usize>,
-        guard: bool,
+        is_guarded: bool,
     ) -> Result<Name, Error> {
+        let guard = Guard::of(template);
         let fixed = |text: &str| {
             let mut bytes = Vec::new();
-            if guard {
-                append_guarded(&mut bytes, text.as_bytes());
+            if is_guarded {
+                guard.append(&mut bytes, text.as_bytes());
             } else {
                 bytes.extend_from_slice(text.as_bytes());
             }
@@ -371,15 +373,15 @@ impl Name {
                 Piece::Table => fixed(&relation.name),
                 Piece::Column(name) => {
                     let at = template::column(&template.to_string(), name, relation)?;
-                    Part::column(at, relation, used, guard)
+                    Part::column(at, relation, used, is_guarded && !guard.spares(relation.columns[at].kind))
                 }
             });
         }
-        Ok(Name { parts })
+        Ok(Name { parts, guard })
     }
 
     fn from_key(key: &[String], relation: &Relation, used: &mut Vec<usize>) -> Result<Name, Error> {
-        let mut parts = Vec::with_capacity(2 * key.len());
+        let (mut parts, guard) = (Vec::with_capacity(2 * key.len()), Guard::default());
         for name in key {
             let at = relation.column(name).ok_or_else(|| {
                 Error::shape(format!(
@@ -389,9 +391,9 @@ impl Name {
             if !parts.is_empty() {
                 parts.push(Part::Literal(b"-".as_slice().into()));
             }
-            parts.push(Part::column(at, relation, used, key.len() > 1));
+            parts.push(Part::column(at, relation, used, key.len() > 1 && !guard.spares(relation.columns[at].kind)));
         }
-        Ok(Name { parts })
+        Ok(Name { parts, guard })
     }
 }
 
@@ -401,23 +403,70 @@ impl Part {
             used.push(at);
             used.len() - 1
         });
-        Part::Column { slot, guard: guard && !is_self_delimiting(relation.columns[at].kind) }
+        Part::Column { slot, guard }
     }
 }
 
-/// Types whose text ends where its form ends, whatever follows, so that a `-` within it cannot be taken for the one behind
-/// it: they stand in ids as they are.
-fn is_self_delimiting(kind: Kind) -> bool {
-    use Kind::{Float4, Float8, Int2, Int4, Int8, Numeric, Oid, Uuid};
-    matches!(kind, Int2 | Int4 | Int8 | Oid | Float4 | Float8 | Numeric | Uuid)
+/// Which bytes of a part are escaped, so that the part ends where the first of them stands that is not: there begins what
+/// joins it to the next.
+#[derive(Clone, Debug)]
+struct Guard {
+    escaped: [bool; 256],
+    /// Numbers too: what joins parts has signs that a number has, beyond the `-` before it.
+    of_numbers: bool,
 }
 
-fn append_guarded(to: &mut Vec<u8>, part: &[u8]) {
-    for &byte in part {
-        match byte {
-            b'%' => to.extend_from_slice(b"%25"),
-            b'-' => to.extend_from_slice(b"%2D"),
-            _ => to.push(byte),
+impl Default for Guard {
+    /// As the parts of a key are joined.
+    fn default() -> Guard {
+        let mut escaped = [false; 256];
+        escaped[usize::from(b'%')] = true;
+        escaped[usize::from(b'-')] = true;
+        Guard { escaped, of_numbers: false }
+    }
+}
+
+impl Guard {
+    fn of(template: &Template) -> Guard {
+        let mut guard = Guard::default();
+        let pieces = template.pieces();
+        let is_part = |piece: &Piece| !matches!(piece, Piece::Literal(_));
+        let (Some(first), Some(last)) = (pieces.iter().position(is_part), pieces.iter().rposition(is_part)) else {
+            return guard;
+        };
+        for piece in &pieces[first..last] {
+            let Piece::Literal(joint) = piece else { continue };
+            for &byte in joint.as_bytes() {
+                guard.escaped[usize::from(byte)] = true;
+                guard.of_numbers |= byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'+');
+            }
+            if !joint.is_ascii() {
+                // Characters are escaped whole, so that the id stays text.
+                guard.escaped[128..].fill(true);
+            }
+        }
+        guard
+    }
+
+    /// Whether values of this type stand in ids as they are, since their text ends where its form ends, whatever follows:
+    /// a `-` within it cannot be taken for the one behind it.
+    fn spares(&self, kind: Kind) -> bool {
+        use Kind::{Float4, Float8, Int2, Int4, Int8, Numeric, Oid, Uuid};
+        match kind {
+            Uuid => true,
+            Int2 | Int4 | Int8 | Oid | Float4 | Float8 | Numeric => !self.of_numbers,
+            _ => false,
+        }
+    }
+
+    fn append(&self, to: &mut Vec<u8>, part: &[u8]) {
+        const HEX: &[u8; 16] = b"0123456789ABCDEF";
+        for &byte in part {
+            if self.escaped[usize::from(byte)] {
+                to.extend_from_slice(&[b'%', HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]]);
+            } else {
+                to.push(byte);
+            }
         }
     }
 }

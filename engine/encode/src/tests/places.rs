@@ -106,6 +106,37 @@ fn a_template_of_several_columns_is_guarded_like_a_key() {
     assert_eq!(id(&rule("x-{a}"), &texts, &[Some("a-b"), Some("c")]), "x-a-b");
 }
 
+/// Whatever joins the columns: two rows are never one document.
+#[test]
+fn ids_of_templates_are_injective() {
+    let rule = |text: &str| IdRule::Template(text.parse().unwrap());
+    let texts = [("a", Kind::Text), ("b", Kind::Text)];
+    assert_eq!(id(&rule("{a}_{b}"), &texts, &[Some("x_y"), Some("z")]), "x%5Fy_z");
+    assert_eq!(id(&rule("x_{a}/{b}_x"), &texts, &[Some("x_y"), Some("/")]), "x_x_y/%2F_x");
+    assert_eq!(id(&rule("{a}·{b}"), &texts, &[Some("½"), Some("·z")]), "%C2%BD·%C2%B7z");
+    let numbers = [("a", Kind::Numeric), ("b", Kind::Int4)];
+    assert_eq!(id(&rule("{a}_{b}"), &numbers, &[Some("-1.5"), Some("-5")]), "-1.5_-5");
+    assert_eq!(id(&rule("{a}1{b}"), &numbers, &[Some("1"), Some("15")]), "%311%315");
+    let values = ["1", "11", "111", "12", "-1", "31", "1.1", "1.5", "5"];
+    let words = ["", "_", "x", "_x", "x_", "%", "%5F", "5F", "-", "1", "·", "é", "½", "__"];
+    let of_kind = |kind: Kind| if kind == Kind::Text { words.as_slice() } else { values.as_slice() };
+    for joint in ["_", "__", "x", "_x", "1", "-", "-1", "·", ":%", ".", "_1"] {
+        for kinds in [
+            (Kind::Text, Kind::Text),
+            (Kind::Text, Kind::Numeric),
+            (Kind::Numeric, Kind::Text),
+            (Kind::Numeric, Kind::Numeric),
+        ] {
+            let columns = [("a", kinds.0), ("b", kinds.1)];
+            let mut seen = HashSet::new();
+            for (a, b) in of_kind(kinds.0).iter().flat_map(|a| of_kind(kinds.1).iter().map(move |b| (*a, *b))) {
+                let id = id(&rule(&format!("{{a}}{joint}{{b}}")), &columns, &[Some(a), Some(b)]);
+                assert!(seen.insert(id.clone()), "{joint:?}: {a:?} and {b:?} give {id}");
+            }
+        }
+    }
+}
+
 #[test]
 fn an_id_that_cannot_be_is_refused() {
     let text = [("k", Kind::Text)];

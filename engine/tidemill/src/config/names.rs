@@ -153,6 +153,30 @@ impl Template {
         Ok(template)
     }
 
+    /// One that gives each row an id of its own: values are escaped by what stands between them.
+    pub(super) fn parse_id(source: &str) -> Result<Template, String> {
+        let template = Template::parse(source)?;
+        for parts in template.parts.windows(2) {
+            if let [TemplatePart::Field(a), TemplatePart::Field(b)] = parts {
+                return Err(format!(
+                    "two rows could have one id, since nothing tells where {{{a}}} ends and {{{b}}} begins: put a sign between \
+                     them, as in \"{{{a}}}-{{{b}}}\""
+                ));
+            }
+        }
+        for parts in template.parts.windows(3) {
+            if let [TemplatePart::Field(a), TemplatePart::Literal(joint), TemplatePart::Field(b)] = parts
+                && joint.starts_with('%')
+            {
+                return Err(format!(
+                    "a `%` behind {{{a}}} could be taken for an escaped sign of its value: begin with another sign what stands \
+                     between {{{a}}} and {{{b}}}"
+                ));
+            }
+        }
+        Ok(template)
+    }
+
     pub fn parts(&self) -> &[TemplatePart] {
         &self.parts
     }

@@ -486,11 +486,12 @@ fn resolve_template(place: &Place<'_>, raw: Option<String>) -> Result<Option<Tem
 }
 
 fn resolve_id(place: &Place<'_>, raw: Option<String>) -> Result<Option<Template>, Fault> {
-    let template = resolve_template(place, raw)?;
-    if template.as_ref().is_some_and(|template| template.fields().next().is_none()) {
+    let Some(raw) = non_empty(place, raw, "the template is empty: leave the key out")? else { return Ok(None) };
+    let template = Template::parse_id(&raw).map_err(|message| place.fault(message))?;
+    if template.fields().next().is_none() {
         return Err(place.fault("every row would have this id: name a column, as in \"{id}\""));
     }
-    Ok(template)
+    Ok(Some(template))
 }
 
 fn resolve_dead_letters(place: &Place<'_>, raw: Option<raw::DeadLetters>) -> Result<DeadLetters, Fault> {

@@ -383,6 +383,14 @@ fn values_that_cannot_be_are_refused() {
         ),
         ("    id: fixed\n", "6:9: streams[0].id: every row would have this id: name a column, as in \"{id}\""),
         ("    id: \"{id\"\n", "6:9: streams[0].id: `{` stands alone: a value is written {name}, the brace itself {{"),
+        (
+            "    id: \"{a}{b}\"\n",
+            "6:9: streams[0].id: two rows could have one id, since nothing tells where {a} ends and {b} begins: put a sign between them, as in \"{a}-{b}\"",
+        ),
+        (
+            "    id: \"{a}%-{b}\"\n",
+            "6:9: streams[0].id: a `%` behind {a} could be taken for an escaped sign of its value: begin with another sign what stands between {a} and {b}",
+        ),
         ("    where: \" \"\n", "6:12: streams[0].where: the condition is empty: leave the key out"),
         ("    actions: []\n", "6:14: streams[0].actions: no action is named: leave the key out to take in all"),
         ("    columns: []\n", "6:14: streams[0].columns: no column is named: leave the key out to take all"),

@@ -1,5 +1,7 @@
 //! What Tidemill asks of an index besides Bulk: that it is there with a mapping, whose it is, and which ids it holds.
 
+use std::time::Duration;
+
 use reqwest::Method;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -9,6 +11,10 @@ use super::prepare::Making;
 
 /// A new index keeps tombstones this long, so that a late request does not bring a deleted document back.
 pub const GC_DELETES: &str = "1h";
+/// Below this a request that was delayed on its way can outlive the tombstone that would refuse it.
+pub const GC_DELETES_LEAST: Duration = Duration::from_secs(600);
+/// What an index has where nothing is set.
+const GC_DELETES_DEFAULT: Duration = Duration::from_secs(60);
 /// How many ids are read at a time when an index is emptied.
 const SCROLL_PAGE: usize = 10_000;
 
@@ -32,6 +38,14 @@ impl IndexInfo {
     /// What Tidemill wrote into the mapping when it made the index.
     pub fn meta(&self) -> Option<&Value> {
         self.mappings.get("_meta")?.get("tidemill")
+    }
+
+    /// How long it knows the version of a document that was deleted; `None` where it says so in a way that is not known here.
+    pub fn gc_deletes(&self) -> Option<Duration> {
+        match &self.settings["index"]["gc_deletes"] {
+            Value::Null => Some(GC_DELETES_DEFAULT),
+            set => time(set.as_str()?),
+        }
     }
 }
 
@@ -182,6 +196,25 @@ pub struct ScrolledId {
     pub _version: Option<u64>,
 }
 
+/// A time as the servers write it.
+fn time(text: &str) -> Option<Duration> {
+    let digits = text.find(|sign: char| !sign.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let number: u64 = number.parse().ok()?;
+    let seconds = match unit {
+        "nanos" => return Some(Duration::from_nanos(number)),
+        "micros" => return Some(Duration::from_micros(number)),
+        "ms" => return Some(Duration::from_millis(number)),
+        "s" => 1,
+        "m" => 60,
+        "h" => 3600,
+        "d" => 24 * 3600,
+        "" if number == 0 => 0,
+        _ => return None,
+    };
+    Some(Duration::from_secs(number.checked_mul(seconds)?))
+}
+
 /// The settings that were asked for, and how long tombstones are kept where they do not say it.
 fn settings(asked: &Value) -> Value {
     let mut settings = match asked {
@@ -200,4 +233,30 @@ fn settings(asked: &Value) -> Value {
 
 fn escape(index: &str) -> String {
     percent_encoding::utf8_percent_encode(index, percent_encoding::NON_ALPHANUMERIC).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn how_long_an_index_keeps_tombstones() {
+        let of = |settings: Value| {
+            IndexInfo { name: String::new(), uuid: String::new(), settings, mappings: Value::Null }.gc_deletes()
+        };
+        assert_eq!(of(json!({ "index": { "uuid": "x" } })), Some(Duration::from_secs(60)));
+        for (text, expected) in [
+            ("1h", Some(3600)),
+            ("10m", Some(600)),
+            ("599s", Some(599)),
+            ("1d", Some(86_400)),
+            ("5000ms", Some(5)),
+            ("0", Some(0)),
+            ("-1", None),
+            ("1.5h", None),
+            ("soon", None),
+        ] {
+            assert_eq!(of(json!({ "index": { "gc_deletes": text } })), expected.map(Duration::from_secs), "{text}");
+        }
+    }
 }

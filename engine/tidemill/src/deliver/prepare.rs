@@ -7,7 +7,7 @@ use serde_json::Value;
 use tidemill_change::{Epoch, TableId};
 
 use super::client::{Sink, SinkError, SinkOptions};
-use super::index::{Ensured, IndexInfo};
+use super::index::{Ensured, GC_DELETES, GC_DELETES_LEAST, IndexInfo};
 use super::mapping::{Origin, propose};
 use super::tls;
 use crate::config::{self, Create};
@@ -135,6 +135,28 @@ impl Identities {
     }
 }
 
+/// What was seen of an index that can be written to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Looked {
+    pub line: String,
+    pub warning: Option<String>,
+}
+
+impl Looked {
+    fn right(line: String) -> Looked {
+        Looked { line, warning: None }
+    }
+}
+
+/// What to say of an index that soon forgets which documents were deleted.
+fn forgets(name: &str, found: &IndexInfo) -> Option<String> {
+    let kept = found.gc_deletes().filter(|kept| *kept < GC_DELETES_LEAST)?;
+    Some(format!(
+        "index `{name}` knows for {kept:?} only that a document was deleted (`index.gc_deletes`): a request that is delayed for \
+         longer could bring it back: raise it by `PUT /{name}/_settings` with {{\"index\":{{\"gc_deletes\":\"{GC_DELETES}\"}}}}"
+    ))
+}
+
 fn gone(index: &str, stream: &str) -> Error {
     Error::failed(format!(
         "index `{index}` is gone, and with it the documents that were in it: `tidemill backfill {stream}` reads all rows anew, \
@@ -212,19 +234,22 @@ impl Preparation {
         Ok(prepared)
     }
 
-    /// Looks without making anything: a line for each index.
-    pub async fn look(&self, sink: &Sink) -> Vec<Result<String>> {
+    /// Looks without making anything, at each index.
+    pub async fn look(&self, sink: &Sink) -> Vec<Result<Looked>> {
         let mut lines = Vec::new();
         for Index { name, making, .. } in &self.indices {
             let line = match (sink.index(name).await, making) {
                 (Err(error), _) => Err(self.failed(name, &error)),
-                (Ok(None), Some(_)) => Ok(format!("index `{name}` is not there yet: it will be made")),
+                (Ok(None), Some(_)) => Ok(Looked::right(format!("index `{name}` is not there yet: it will be made"))),
                 (Ok(None), None) => Err(Error::failed(format!(
                     "index `{name}` is not there, and `create: false` says not to make it: make it, or leave `create` out"
                 ))),
-                (Ok(Some(found)), _) => self.is_ours(name, &found).map(|ours| match ours {
-                    true => format!("index `{name}` is there, made by this stream"),
-                    false => format!("index `{name}` is there, made by others: documents without a row stay in it"),
+                (Ok(Some(found)), _) => self.is_ours(name, &found).map(|ours| Looked {
+                    line: match ours {
+                        true => format!("index `{name}` is there, made by this stream"),
+                        false => format!("index `{name}` is there, made by others: documents without a row stay in it"),
+                    },
+                    warning: forgets(name, &found),
                 }),
             };
             lines.push(line);

@@ -165,9 +165,14 @@ async fn look_at_sinks(config: &Config, plan: &Plan, findings: &mut Findings) ->
         for stream in plan.streams.iter().filter(|stream| stream.sink == sink_config.name) {
             let subject = format!("stream {}", stream.name);
             let preparation = Preparation::of(stream, plan.server.system, tidemill_change::Epoch::default())?;
-            for line in preparation.look(&sink).await {
-                match line {
-                    Ok(message) => findings.right(&subject, message),
+            for looked in preparation.look(&sink).await {
+                match looked {
+                    Ok(looked) => {
+                        findings.right(&subject, looked.line);
+                        if let Some(warning) = looked.warning {
+                            findings.warn(&subject, warning);
+                        }
+                    }
                     Err(error) => findings.wrong(&subject, error.to_string(), None),
                 }
             }

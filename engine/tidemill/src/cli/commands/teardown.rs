@@ -10,6 +10,7 @@ use crate::config::Config;
 use crate::control::{self, Request};
 use crate::error::{Error, Result};
 use crate::pipeline::connector;
+use crate::source::publication::PublicationInfo;
 use crate::source::slot::SlotName;
 use crate::source::{publication, slot};
 use crate::state::{Made, State};
@@ -29,7 +30,9 @@ pub(super) async fn teardown(path: &Path, asked: &TeardownArguments) -> Result<(
     let publication_found = publication::inspect(&session, &config.source.publication).await?;
     // A slot that others made is left to them; without a state nobody knows, and the configuration names it.
     let drops_slot = slot_found.is_some() && known.as_ref().is_none_or(|known| known.slot_made == Made::ByUs);
-    let drops_publication = publication_found.is_some_and(|found| found.is_ours);
+    let drops_publication = publication_found.as_ref().is_some_and(PublicationInfo::is_kept);
+    let left = publication_found.filter(|found| found.is_ours && !found.owned);
+    let left_sql = left.as_ref().map(|found| publication::drop_sql(&found.name));
     let has_state = config.state.exists();
     let mut goes = Vec::new();
     if drops_slot {
@@ -42,9 +45,13 @@ pub(super) async fn teardown(path: &Path, asked: &TeardownArguments) -> Result<(
         goes.push(format!("state `{}` with its dead letters", config.state.display()));
     }
     let mut output = Output::stdout();
+    if let (Some(found), Some(sql), false) = (&left, &left_sql, asked.json) {
+        let (name, owner) = (&found.name, &found.owner);
+        output.text(&format!("publication `{name}` belongs to `{owner}` and stays: let its owner run `{sql}`"))?;
+    }
     if goes.is_empty() {
         return match asked.json {
-            true => output.json(&json!({ "dropped": goes })),
+            true => output.json(&json!({ "dropped": goes, "left": left_sql })),
             false => output.text("there is nothing to drop"),
         };
     }
@@ -64,7 +71,7 @@ pub(super) async fn teardown(path: &Path, asked: &TeardownArguments) -> Result<(
         State::remove(&config.state)?;
     }
     match asked.json {
-        true => output.json(&json!({ "dropped": goes })),
+        true => output.json(&json!({ "dropped": goes, "left": left_sql })),
         false => output.text("done"),
     }
 }

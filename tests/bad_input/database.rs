@@ -1,8 +1,8 @@
 //! The way into the database.
 
-use tidemill::private_postgres::{Options, PrivatePostgres, ServerTls};
+use tidemill::private_postgres::{Options, PrivatePostgres, ServerTls, find_bin};
 
-use super::{as_role, both_refuse, configure_source, furnish, is_mended, owner, role, shop};
+use super::{PRODUCTS, as_role, both_refuse, configure_source, furnish, is_mended, owner, role, shop};
 use crate::harness::World;
 use crate::harness::pooler::{Manner, Pooler};
 use crate::harness::tls::Authority;
@@ -56,10 +56,79 @@ fn the_tables_belong_to_another_role() {
     let before = world.made();
     let script = world.tidemill(&["check", "--sql"]).succeeded().stdout;
     assert_eq!(world.made(), before, "the script is printed, not run");
-    assert!(script.contains("CREATE PUBLICATION") && script.contains(&format!("TO \"{role}\"")), "{script}");
+    assert!(script.contains("CREATE PUBLICATION") && !script.contains("GRANT"), "{script}");
     world.sql.run(&script);
     is_mended(&world);
     world.drop_slot();
+}
+
+/// The script is the owner's to run, with a client of theirs, twice; a superuser's lines in it are told from theirs.
+#[test]
+fn a_script_for_the_owner() {
+    let world = shop("owners_script");
+    let (role, name) = (role(&world, ""), world.name.clone());
+    let owner = format!("{name}_owner");
+    world.sql.run(&format!(
+        "CREATE ROLE {owner} LOGIN PASSWORD '{owner}'; GRANT CREATE ON DATABASE {name} TO {owner};
+         CREATE SCHEMA more AUTHORIZATION {owner}; CREATE TABLE more.bare (id int); ALTER TABLE more.bare OWNER TO {owner};
+         ALTER TABLE products OWNER TO {owner}"
+    ));
+    let streams = |from: &str| {
+        let more = format!("\n  - {{ name: bare, from: {from}, id: \"{{id}}\", index: bare }}");
+        let (source, sink) = (world.url_as(&role, &role), &world.index.url);
+        world.config_with(&format!("url: {source}"), &format!("url: {sink}"), &format!("{PRODUCTS}{more}"));
+    };
+    streams("more.bare");
+    both_refuse(&world, 1, &["GRANT SELECT"]);
+    let run_as = |user: &str| {
+        let script = world.tidemill(&["check", "--sql"]).succeeded().stdout;
+        world.file("script.sql", &script);
+        for _ in 0..2 {
+            let path = world.dir.path().join("script.sql");
+            psql(&world.url_as(user, user), &path);
+        }
+        script
+    };
+    let script = run_as(&owner);
+    for words in
+        ["GRANT USAGE", "GRANT SELECT", "REPLICA IDENTITY FULL", "CREATE PUBLICATION", "ALTER ROLE", "superuser"]
+    {
+        assert!(script.contains(words), "{words}: {script}");
+    }
+    // What was a superuser's is all that is left.
+    let outcome = world.tidemill(&["check", "--sql"]).succeeded();
+    assert!(outcome.stdout.contains("ALTER ROLE") && !outcome.stdout.contains("GRANT"), "{outcome}");
+    world.sql.run(&outcome.stdout);
+    is_mended(&world);
+    let outcome = world.tidemill(&["check", "--sql"]).succeeded();
+    assert!(outcome.stdout.lines().all(|line| line.starts_with("--")), "{outcome}");
+
+    // A table more: the publication has our mark and another owner.
+    world.sql.run(&format!("CREATE TABLE more.new (id int PRIMARY KEY); ALTER TABLE more.new OWNER TO {owner}"));
+    streams("more.new");
+    world.tidemill(&["run", "--until-caught-up"]).refused(1, &["more.new"]);
+    run_as(&owner);
+    is_mended(&world);
+
+    let outcome = world.tidemill(&["teardown", "--yes"]).succeeded();
+    assert!(outcome.stdout.contains(&format!("belongs to `{owner}`")), "{outcome}");
+    assert!(outcome.stdout.contains("DROP PUBLICATION"), "{outcome}");
+    world.await_no_slot();
+    assert!(!world.dir.path().join("tidemill.db").exists());
+    is_mended(&world);
+    world.drop_slot();
+}
+
+#[track_caller]
+fn psql(url: &str, script: &std::path::Path) {
+    let program = find_bin().expect("a Postgres").join("psql");
+    let output = std::process::Command::new(program)
+        .args(["-X", "-v", "ON_ERROR_STOP=1", "-f"])
+        .arg(script)
+        .arg(url)
+        .output()
+        .expect("psql runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
 #[test]

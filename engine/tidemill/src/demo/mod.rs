@@ -96,7 +96,7 @@ pub async fn run(options: Options, mut stop: watch::Receiver<bool>) -> Result<()
 async fn set(options: &Options, screen: &Screen) -> Result<Stage> {
     let guest = match &options.sink {
         Some(url) => {
-            let reader = Reader { client: http_client(options)?, url: url.trim_end_matches('/').to_owned() };
+            let reader = Reader { client: http_client(options, url)?, url: url.trim_end_matches('/').to_owned() };
             Some(Guest::visit(reader, options.api_key.as_ref()).await?)
         }
         None => None,

@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use crate::error::{Error, Result};
+use crate::source::Runner;
 
 /// One thing that was looked at.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -14,6 +15,9 @@ pub struct Finding {
     /// The statements that mend it, where SQL can.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sql: Option<String>,
+    /// Who may run them.
+    #[serde(skip)]
+    pub runner: Runner,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -52,6 +56,7 @@ impl Findings {
     pub fn source(&mut self, subject: &str, error: &crate::source::Error) {
         self.first.get_or_insert_with(|| (error.is_transient(), format!("{subject}: {error}")));
         self.add(Verdict::Wrong, subject, error.to_string(), error.sql().map(str::to_owned));
+        self.list.last_mut().expect("added above").runner = error.runner();
     }
 
     /// Keeps what is right; what is not is written down.
@@ -75,6 +80,6 @@ impl Findings {
     }
 
     fn add(&mut self, verdict: Verdict, subject: &str, message: String, sql: Option<String>) {
-        self.list.push(Finding { verdict, subject: subject.to_owned(), message, sql });
+        self.list.push(Finding { verdict, subject: subject.to_owned(), message, sql, runner: Runner::Owner });
     }
 }

@@ -3,12 +3,14 @@
 //! Looking comes before making: nothing here changes anything in Postgres or in a sink.
 
 mod findings;
+mod script;
 mod streams;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 pub use findings::{Finding, Findings, Verdict};
+pub use script::script;
 pub use streams::{IndexPlan, Plugins, StreamPlan};
 
 use crate::config::Config;

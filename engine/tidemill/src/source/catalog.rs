@@ -114,7 +114,7 @@ impl TableInfo {
     pub fn require_readable(&self, user: &str) -> Result<()> {
         let table = &self.relation;
         if !self.reachable || self.columns.iter().any(|column| !column.readable) {
-            let sql = grants(user, [self]);
+            let sql = self.grants(user);
             let message = format!(
                 "user `{user}` may not read table `{table}`: let its owner `{}` run `{}`",
                 self.owner,
@@ -133,21 +133,19 @@ impl TableInfo {
         Ok(())
     }
 
+    /// What a role lacks to read it.
+    fn grants(&self, user: &str) -> String {
+        let user = ident(user);
+        let usage = format!("GRANT USAGE ON SCHEMA {} TO {user};", ident(&self.relation.schema));
+        let select = format!("GRANT SELECT ON {} TO {user};", self.sql_name());
+        let lacks = [(!self.reachable, usage), (self.columns.iter().any(|column| !column.readable), select)];
+        lacks.into_iter().filter(|(lacks, _)| *lacks).map(|(_, sql)| sql).collect::<Vec<_>>().join("\n")
+    }
+
     /// The columns of the relation, quoted, with commas.
     pub fn column_list(&self) -> String {
         idents(self.relation.columns.iter().map(|column| column.name.as_str()))
     }
-}
-
-/// What a role needs to read tables.
-pub fn grants<'a>(user: &str, tables: impl IntoIterator<Item = &'a TableInfo>) -> String {
-    let tables: Vec<_> = tables.into_iter().collect();
-    let mut schemas: Vec<_> = tables.iter().map(|table| table.relation.schema.as_str()).collect();
-    schemas.sort_unstable();
-    schemas.dedup();
-    let names: Vec<_> = tables.iter().map(|table| table.sql_name()).collect();
-    let user = ident(user);
-    format!("GRANT USAGE ON SCHEMA {} TO {user};\nGRANT SELECT ON {} TO {user};", idents(schemas), names.join(", "))
 }
 
 /// The tables that some pattern includes and none excludes, in order of their names. A name that is not there is an error

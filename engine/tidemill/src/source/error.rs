@@ -73,6 +73,18 @@ pub enum Kind {
     Server,
 }
 
+/// Who may run the statements that mend something.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Runner {
+    /// Whoever owns the tables.
+    #[default]
+    Owner,
+    /// A superuser, in any transaction.
+    Administrator,
+    /// A superuser, outside of transactions, and the server has to be started anew afterwards.
+    AdministratorAlone,
+}
+
 /// An error as the server reported it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ServerError {
@@ -230,6 +242,15 @@ impl Error {
 
     pub fn server_error(&self) -> Option<&ServerError> {
         self.0.cause.as_deref()?.downcast_ref()
+    }
+
+    /// Who may run [`Error::sql`].
+    pub fn runner(&self) -> Runner {
+        match self.kind() {
+            Kind::WalLevel => Runner::AdministratorAlone,
+            Kind::NoReplicationPrivilege | Kind::RowSecurity => Runner::Administrator,
+            _ => Runner::Owner,
+        }
     }
 
     /// The statements that mend it, for whoever may run them.

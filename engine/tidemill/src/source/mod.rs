@@ -30,7 +30,7 @@ mod url;
 pub mod wire;
 
 pub use connect::Connector;
-pub use error::{Error, Kind, Result, ServerError};
+pub use error::{Error, Kind, Result, Runner, ServerError};
 pub use pattern::TablePattern;
 pub use server::{SERVER_VERSION_MIN, ServerInfo};
 pub use sql::Session;

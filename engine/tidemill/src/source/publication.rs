@@ -7,7 +7,7 @@
 
 use std::fmt;
 
-use super::catalog::{TableInfo, TableKind, grants};
+use super::catalog::{TableInfo, TableKind};
 use super::error::{Error, Kind, Result};
 use super::quote::{ident, literal};
 use super::sql::Session;
@@ -42,6 +42,13 @@ impl fmt::Display for Actions {
     }
 }
 
+impl PublicationInfo {
+    /// We may change and drop it.
+    pub fn is_kept(&self) -> bool {
+        self.is_ours && self.owned
+    }
+}
+
 /// What the streams need of a publication.
 #[derive(Clone, Copy, Debug)]
 pub struct Wanted<'a> {
@@ -58,8 +65,11 @@ pub struct PublicationInfo {
     /// Partitions' changes come under their root's name.
     pub via_root: bool,
     pub all_tables: bool,
-    /// We made it.
+    /// It has our mark: we made it, or the script that `check --sql` prints did.
     pub is_ours: bool,
+    pub owner: String,
+    /// We are, or may act as, the owner.
+    pub owned: bool,
     /// Every table that it publishes, by oid.
     pub tables: Vec<u32>,
     /// Those with a column list or a row filter.
@@ -71,6 +81,7 @@ pub async fn inspect(session: &Session, name: &str) -> Result<Option<Publication
         .query_opt(
             "SELECT p.puballtables, p.pubinsert, p.pubupdate, p.pubdelete, p.pubtruncate, p.pubviaroot, \
                pg_catalog.obj_description(p.oid, 'pg_publication') = $2, \
+               pg_catalog.pg_get_userbyid(p.pubowner)::text, pg_catalog.pg_has_role(p.pubowner, 'USAGE'), \
                ARRAY(SELECT c.oid FROM pg_catalog.pg_publication_tables t \
                  JOIN pg_catalog.pg_namespace n ON n.nspname = t.schemaname \
                  JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid AND c.relname = t.tablename \
@@ -87,8 +98,10 @@ pub async fn inspect(session: &Session, name: &str) -> Result<Option<Publication
         actions: Actions { insert: row.get(1), update: row.get(2), delete: row.get(3), truncate: row.get(4) },
         via_root: row.get(5),
         is_ours: row.get::<_, Option<bool>>(6).unwrap_or(false),
-        tables: row.get(7),
-        narrowed: row.get(8),
+        owner: row.get(7),
+        owned: row.get(8),
+        tables: row.get(9),
+        narrowed: row.get(10),
     }))
 }
 
@@ -105,58 +118,46 @@ pub enum Ensured {
 
 /// Makes the publication what the streams need, or says why it is not.
 pub async fn ensure(session: &mut Session, user: &str, wanted: Wanted<'_>) -> Result<Ensured> {
-    let found = inspect(session, wanted.name).await?;
-    match check(found.as_ref(), wanted, user)? {
-        Todo::Create => {
-            let statements = [create_sql(wanted), mark_sql(wanted.name)];
-            run(session, &statements, wanted, user).await?;
-            Ok(Ensured::Created)
-        }
-        Todo::Alter => {
-            let name = ident(wanted.name);
-            let mut statements = vec![format!("ALTER PUBLICATION {name} SET ({})", options(wanted.actions))];
-            if !wanted.tables.is_empty() {
-                statements.push(format!("ALTER PUBLICATION {name} SET TABLE {}", names(wanted.tables)));
-            }
-            run(session, &statements, wanted, user).await?;
-            Ok(Ensured::Altered)
-        }
-        Todo::Nothing(ensured) => Ok(ensured),
+    if wanted.actions.update || wanted.actions.delete {
+        wanted.tables.iter().try_for_each(TableInfo::require_identity)?;
+    }
+    match judge(session, user, wanted).await? {
+        (_, Todo::Nothing(ensured)) => Ok(ensured),
+        (_, todo) => run(session, todo, wanted, user).await,
     }
 }
 
-/// What `check` would have to do; errors are as [`ensure`]'s, as far as they can be told without doing.
+/// What [`ensure`] would find; errors are as its own, but for replica identities, which are each table's to tell.
 pub async fn preview(session: &Session, user: &str, wanted: Wanted<'_>) -> Result<Option<PublicationInfo>> {
-    let found = inspect(session, wanted.name).await?;
-    check(found.as_ref(), wanted, user)?;
-    Ok(found)
+    judge(session, user, wanted).await.map(|(found, _)| found)
 }
 
+#[derive(Clone, Copy)]
 enum Todo {
     Create,
     Alter,
     Nothing(Ensured),
 }
 
-fn check(found: Option<&PublicationInfo>, wanted: Wanted<'_>, user: &str) -> Result<Todo> {
-    if wanted.actions.update || wanted.actions.delete {
-        wanted.tables.iter().try_for_each(TableInfo::require_identity)?;
-    }
-    match found {
+async fn judge(session: &Session, user: &str, wanted: Wanted<'_>) -> Result<(Option<PublicationInfo>, Todo)> {
+    let found = inspect(session, wanted.name).await?;
+    let todo = match &found {
         None => {
-            require_owned(wanted, user)?;
-            Ok(Todo::Create)
+            require_owned(Todo::Create, wanted, user)?;
+            require_create(session, wanted, user).await?;
+            Todo::Create
         }
-        Some(found) if !found.is_ours => {
+        Some(found) if !found.is_kept() => {
             adoptable(found, wanted)?;
-            Ok(Todo::Nothing(Ensured::Adopted))
+            Todo::Nothing(Ensured::Adopted)
         }
-        Some(found) if is_right(found, wanted) => Ok(Todo::Nothing(Ensured::Kept)),
+        Some(found) if is_right(found, wanted) => Todo::Nothing(Ensured::Kept),
         Some(_) => {
-            require_owned(wanted, user)?;
-            Ok(Todo::Alter)
+            require_owned(Todo::Alter, wanted, user)?;
+            Todo::Alter
         }
-    }
+    };
+    Ok((found, todo))
 }
 
 fn is_right(found: &PublicationInfo, wanted: Wanted<'_>) -> bool {
@@ -169,67 +170,129 @@ fn is_right(found: &PublicationInfo, wanted: Wanted<'_>) -> bool {
         && !found.all_tables
 }
 
+/// One that we may not change must have what is needed; the error carries all statements that give it that.
 fn adoptable(found: &PublicationInfo, wanted: Wanted<'_>) -> Result<()> {
+    let lacks = lacks(found, wanted);
+    let Some(Lack { kind, what, sql, .. }) = lacks.first() else { return Ok(()) };
+    let (name, owner) = (wanted.name, &found.owner);
+    let message =
+        format!("publication `{name}` is not ours to change, and {what}: let its owner `{owner}` run `{sql}`");
+    let script: Vec<_> = lacks.iter().map(|lack| lack.again.as_str()).collect();
+    Err(Error::new(*kind, message).with_sql(script.join("\n")))
+}
+
+struct Lack {
+    kind: Kind,
+    what: String,
+    sql: String,
+    /// The same, for a script that may be run again.
+    again: String,
+}
+
+fn lacks(found: &PublicationInfo, wanted: Wanted<'_>) -> Vec<Lack> {
     let name = ident(wanted.name);
-    let shape = |message: String, sql: String| {
-        let message =
-            format!("publication `{}` is not ours to change, and {message}: let its owner run `{sql}`", wanted.name);
-        Err(Error::new(Kind::PublicationShape, message).with_sql(sql))
-    };
+    let mut lacks = Vec::new();
+    let mut lack = |kind, what, sql: String, again: String| lacks.push(Lack { kind, what, sql, again });
     let root = wanted.tables.iter().find(|table| table.kind == TableKind::Partitioned);
     if let Some(table) = root.filter(|_| !found.via_root) {
         let sql = format!("ALTER PUBLICATION {name} SET (publish_via_partition_root = true);");
-        return shape(format!("publishes the partitions of `{}` under their own names", table.relation), sql);
+        let what = format!("publishes the partitions of `{}` under their own names", table.relation);
+        lack(Kind::PublicationShape, what, sql.clone(), sql);
     }
-    if let Some(table) = wanted.tables.iter().find(|table| found.narrowed.contains(&table.relation.id.0)) {
-        let sql_name = table.sql_name();
-        let sql =
-            format!("ALTER PUBLICATION {name} DROP TABLE {sql_name}; ALTER PUBLICATION {name} ADD TABLE {sql_name};");
-        return shape(format!("has a column list or row filter on table `{}`", table.relation), sql);
+    for table in wanted.tables.iter().filter(|table| found.narrowed.contains(&table.relation.id.0)) {
+        let one = names(std::slice::from_ref(table));
+        let sql = format!("ALTER PUBLICATION {name} DROP TABLE {one}; ALTER PUBLICATION {name} ADD TABLE {one};");
+        let what = format!("has a column list or row filter on table `{}`", table.relation);
+        lack(Kind::PublicationShape, what, sql.clone(), sql);
     }
-    let lacks = |message: String, sql: String| {
-        let message = format!(
-            "publication `{}` is not ours to change, and lacks {message}: let its owner run `{sql}`",
-            wanted.name
+    for table in wanted.tables.iter().filter(|table| !found.tables.contains(&table.relation.id.0)) {
+        let sql = format!("ALTER PUBLICATION {name} ADD TABLE {};", names(std::slice::from_ref(table)));
+        let again = unless(
+            &format!(
+                "pg_catalog.pg_publication_rel WHERE prrelid = {}::pg_catalog.regclass AND prpubid = (SELECT oid FROM \
+                 pg_catalog.pg_publication WHERE pubname = {})",
+                literal(&table.sql_name()),
+                literal(wanted.name)
+            ),
+            &sql,
         );
-        Err(Error::new(Kind::PublicationLacks, message).with_sql(sql))
-    };
-    let missing = wanted.tables.iter().filter(|table| !found.tables.contains(&table.relation.id.0));
-    let missing: Vec<_> = missing.map(TableInfo::sql_name).collect();
-    if !missing.is_empty() {
-        let missing = missing.join(", ");
-        return lacks(format!("table {missing}"), format!("ALTER PUBLICATION {name} ADD TABLE {missing};"));
+        lack(Kind::PublicationLacks, format!("lacks table `{}`", table.relation), sql, again);
     }
     if !found.actions.covers(wanted.actions) {
         let sql = format!("ALTER PUBLICATION {name} SET (publish = '{}');", wanted.actions);
-        return lacks(format!("some of the actions {}", wanted.actions), sql);
+        lack(Kind::PublicationLacks, format!("lacks some of the actions {}", wanted.actions), sql.clone(), sql);
     }
-    Ok(())
+    lacks
 }
 
-fn require_owned(wanted: Wanted<'_>, user: &str) -> Result<()> {
-    let others: Vec<_> = wanted.tables.iter().filter(|table| !table.owned).collect();
-    match others.as_slice() {
-        [] => Ok(()),
-        [first, ..] => {
-            let message = format!(
-                "only its owner `{}` may publish table `{}`, and user `{user}` is not: let the owner (or a superuser) run the \
-                 script that `tidemill check --sql` prints",
-                first.owner, first.relation
-            );
-            Err(Error::new(Kind::NotOwner, message).with_sql(script(wanted, user)))
+fn require_owned(todo: Todo, wanted: Wanted<'_>, user: &str) -> Result<()> {
+    let Some(first) = wanted.tables.iter().find(|table| !table.owned) else { return Ok(()) };
+    let message = format!(
+        "only its owner `{}` may publish table `{}`, and user `{user}` is not: let the owner (or a superuser) run the \
+         script that `tidemill check --sql` prints",
+        first.owner, first.relation
+    );
+    Err(Error::new(Kind::NotOwner, message).with_sql(todo.script(wanted)))
+}
+
+async fn require_create(session: &Session, wanted: Wanted<'_>, user: &str) -> Result<()> {
+    let asked = "SELECT pg_catalog.has_database_privilege(pg_catalog.current_database(), 'CREATE')";
+    match session.query_one(asked, &[]).await?.get(0) {
+        true => Ok(()),
+        false => Err(not_allowed(Todo::Create, wanted, user)),
+    }
+}
+
+fn not_allowed(todo: Todo, wanted: Wanted<'_>, user: &str) -> Error {
+    let message = format!(
+        "user `{user}` may not make or change publication `{}` (it needs CREATE on the database, and the tables): let \
+         their owner run the script that `tidemill check --sql` prints",
+        wanted.name
+    );
+    Error::new(Kind::NotOwner, message).with_sql(todo.script(wanted))
+}
+
+impl Todo {
+    fn statements(self, wanted: Wanted<'_>) -> Vec<String> {
+        let name = ident(wanted.name);
+        match self {
+            Todo::Nothing(_) => Vec::new(),
+            Todo::Create => vec![create_sql(wanted), mark_sql(wanted.name)],
+            Todo::Alter => {
+                let mut statements = vec![format!("ALTER PUBLICATION {name} SET ({})", options(wanted.actions))];
+                if !wanted.tables.is_empty() {
+                    statements.push(format!("ALTER PUBLICATION {name} SET TABLE {}", names(wanted.tables)));
+                }
+                statements
+            }
+        }
+    }
+
+    /// The same for somebody who may run them, as often as they like.
+    fn script(self, wanted: Wanted<'_>) -> String {
+        let statements: Vec<_> = self.statements(wanted).into_iter().map(|sql| format!("{sql};")).collect();
+        match self {
+            Todo::Create => {
+                let exists = format!("pg_catalog.pg_publication WHERE pubname = {}", literal(wanted.name));
+                unless(&exists, &statements.join(" "))
+            }
+            _ => statements.join("\n"),
         }
     }
 }
 
-/// What an owner or administrator runs once, where our role may not: after it the publication is there to be adopted.
-pub fn script(wanted: Wanted<'_>, user: &str) -> String {
-    let identities = wanted.tables.iter().filter_map(|table| table.require_identity().err());
-    let identities = identities.filter_map(|error| error.sql().map(|sql| format!("{sql}\n")));
-    let needed = wanted.actions.update || wanted.actions.delete;
-    let identities: String = identities.filter(|_| needed).collect();
-    let grants = if wanted.tables.is_empty() { String::new() } else { grants(user, wanted.tables) };
-    format!("{identities}{};\n{grants}\n", create_sql(wanted))
+/// `statements`, where the rows of `from` are not there: `CREATE PUBLICATION` knows no `IF NOT EXISTS`.
+fn unless(from: &str, statements: &str) -> String {
+    dollars(&format!("BEGIN IF NOT EXISTS (SELECT FROM {from}) THEN {statements} END IF; END"))
+}
+
+/// A body as `DO` takes it, in quotes that it does not end itself.
+pub fn dollars(body: &str) -> String {
+    let mut tag = "$do$".to_owned();
+    while body.contains(&tag) {
+        tag.insert(1, 'x');
+    }
+    format!("DO {tag} {body} {tag};")
 }
 
 fn create_sql(wanted: Wanted<'_>) -> String {
@@ -254,33 +317,33 @@ fn names(tables: &[TableInfo]) -> String {
     tables.iter().map(name).collect::<Vec<_>>().join(", ")
 }
 
-async fn run(session: &mut Session, statements: &[String], wanted: Wanted<'_>, user: &str) -> Result<()> {
+async fn run(session: &mut Session, todo: Todo, wanted: Wanted<'_>, user: &str) -> Result<Ensured> {
     let run = async {
         let transaction = session.transaction().await?;
-        for statement in statements {
-            transaction.batch_execute(statement).await?;
+        for statement in todo.statements(wanted) {
+            transaction.batch_execute(&statement).await?;
         }
         transaction.commit().await
     };
-    run.await.map_err(|error| {
+    let done = run.await.map_err(|error| {
         let error = Error::from(error);
         if error.is_sqlstate("42501") {
-            let message = format!(
-                "user `{user}` may not make or change publication `{}` (it needs CREATE on the database, and \
-                                   the tables): let their owner run the script that `tidemill check --sql` prints",
-                wanted.name
-            );
-            return error.explain(Kind::NotOwner, message).with_sql(script(wanted, user));
+            return not_allowed(todo, wanted, user).because(error);
         }
         error.during(format_args!("publication `{}`", wanted.name))
-    })
+    });
+    done.map(|()| if matches!(todo, Todo::Create) { Ensured::Created } else { Ensured::Altered })
 }
 
-/// Drops the publication where it is ours; false where it is not there, or not ours.
+/// Drops the publication where we keep it; false where it is not there, not ours, or another role's.
 pub async fn drop(session: &Session, name: &str) -> Result<bool> {
-    if !inspect(session, name).await?.is_some_and(|found| found.is_ours) {
+    if !inspect(session, name).await?.is_some_and(|found| found.is_kept()) {
         return Ok(false);
     }
-    session.batch_execute(&format!("DROP PUBLICATION {}", ident(name))).await?;
+    session.batch_execute(&drop_sql(name)).await?;
     Ok(true)
+}
+
+pub fn drop_sql(name: &str) -> String {
+    format!("DROP PUBLICATION {};", ident(name))
 }

@@ -12,7 +12,7 @@ use crate::control::{self, Request};
 use crate::deliver::{self, Preparation, Sink};
 use crate::error::{Error, Result};
 use crate::pipeline::{Changed, Look, connector, say_blockers};
-use crate::plan::{Findings, Plan, Plugins, Verdict};
+use crate::plan::{self, Findings, Plan, Plugins, Verdict};
 use crate::source::publication::{self, Actions, Wanted};
 use crate::source::slot::{self, SlotName};
 use crate::source::{Connector, Session};
@@ -36,7 +36,7 @@ pub(super) async fn check(path: &Path, asked: &CheckArguments) -> Result<()> {
         if let Some(plan) = plan {
             look_at_source(&config, &plan, &connector, &session, reached, &mut findings).await?;
             look_at_sinks(&config, &plan, &mut findings).await?;
-            script = Some(owners_script(&config, &plan, &findings));
+            script = Some(plan::script(&findings, &plan.server));
         }
     }
     if asked.sql {
@@ -113,11 +113,11 @@ async fn look_at_source(
         Some(None) => prove_slot(plan, connector, &name, findings).await,
         None => {}
     }
-    if plan.tables().iter().any(|table| table.require_identity().is_err()) {
-        // Told already, table by table.
+    let tables: Vec<_> = plan.tables().iter().map(|table| (**table).clone()).collect();
+    if tables.iter().filter_map(|table| table.require_identity().err()).any(|error| error.sql().is_none()) {
+        // Told already, and no script may publish it.
         return Ok(());
     }
-    let tables: Vec<_> = plan.tables().iter().map(|table| (**table).clone()).collect();
     let wanted = Wanted { name: &config.source.publication, tables: &tables, actions: Actions::ALL };
     if let Some(found) = findings.take(SOURCE, publication::preview(session, &plan.server.user, wanted).await) {
         let message = match found {
@@ -179,18 +179,4 @@ async fn look_at_sinks(config: &Config, plan: &Plan, findings: &mut Findings) ->
         }
     }
     Ok(())
-}
-
-/// One script for whoever owns the tables.
-fn owners_script(config: &Config, plan: &Plan, findings: &Findings) -> String {
-    let tables: Vec<_> = plan.tables().iter().map(|table| (**table).clone()).collect();
-    let wanted = Wanted { name: &config.source.publication, tables: &tables, actions: Actions::ALL };
-    let mut script = publication::script(wanted, &plan.server.user);
-    for sql in findings.list.iter().filter_map(|finding| finding.sql.as_deref()) {
-        if !script.contains(sql) {
-            script.push('\n');
-            script.push_str(sql);
-        }
-    }
-    script
 }

@@ -10,6 +10,7 @@ use crate::config::Config;
 use crate::control::{self, Request};
 use crate::error::{Error, Result};
 use crate::pipeline::connector;
+use crate::source::publication::PublicationInfo;
 use crate::source::quote::ident;
 use crate::source::slot::{SlotInfo, SlotName};
 use crate::source::{ServerInfo, Session, publication, slot};
@@ -21,12 +22,13 @@ struct Goes {
     slot: Option<SlotName>,
     publication: Option<String>,
     state: bool,
-    /// What cannot be looked at: it may be there, and stays.
+    /// What stays for somebody else to drop.
     left: Option<Left>,
 }
 
 struct Left {
-    what: String,
+    /// What it is and why it stays.
+    says: String,
     sql: String,
 }
 
@@ -54,8 +56,8 @@ pub(super) async fn teardown(path: &Path, asked: &TeardownArguments) -> Result<(
     };
     let list = goes.list(&config);
     let mut output = Output::stdout();
-    if let Some(Left { what, sql }) = goes.left.as_ref().filter(|_| !asked.json) {
-        output.text(&format!("leaves {what} as they are. Where they are still there, this drops them:\n{sql}"))?;
+    if let Some(Left { says, sql }) = goes.left.as_ref().filter(|_| !asked.json) {
+        output.text(&format!("{says}\n{sql}"))?;
     }
     if list.is_empty() {
         return answer(&mut output, asked, &goes, &list, "there is nothing to drop");
@@ -124,13 +126,18 @@ async fn look(config: &Config, known: Option<&SourceState>) -> Result<Goes> {
             "slot `{name}` is in use by process {pid} of the server{holder}: end that one first; nothing was dropped"
         )));
     }
-    let is_ours = publication::inspect(&session, &publication).await?.is_some_and(|found| found.is_ours);
+    let published = publication::inspect(&session, &publication).await?;
+    let is_kept = published.as_ref().is_some_and(PublicationInfo::is_kept);
+    let left = published.filter(|found| found.is_ours && !found.owned).map(|found| Left {
+        says: format!("publication `{publication}` belongs to `{}` and stays: let its owner run", found.owner),
+        sql: publication::drop_sql(&publication),
+    });
     Ok(Goes {
         session: Some(session),
         slot: found.map(|SlotInfo { name, .. }| name),
-        publication: is_ours.then_some(publication),
+        publication: is_kept.then_some(publication),
         state: config.state.exists(),
-        left: None,
+        left,
     })
 }
 
@@ -151,7 +158,9 @@ fn without_source(config: &Config, known: Option<&SourceState>) -> Result<Goes> 
     let (name, publication) = names(config, known)?;
     let sql =
         format!("SELECT pg_drop_replication_slot('{name}');\nDROP PUBLICATION IF EXISTS {};", ident(&publication));
-    let what = format!("slot `{name}` and publication `{publication}`");
-    let left = Some(Left { what, sql });
+    let says = format!(
+        "leaves slot `{name}` and publication `{publication}` as they are. Where they are still there, this drops them:"
+    );
+    let left = Some(Left { says, sql });
     Ok(Goes { session: None, slot: None, publication: None, state: config.state.exists(), left })
 }

@@ -326,16 +326,38 @@ async fn an_owners_script_makes_what_our_role_may_not() {
     let mut tide = db.as_role("Tide").sql().await.unwrap();
     let include: Vec<TablePattern> = ["shop.a", "bare", "mine"].iter().map(|name| name.parse().unwrap()).collect();
     let tables = catalog::tables(&tide, &include, &[]).await.unwrap();
-    let script = publication::script(wanted(&tables), "Tide");
+    let mut script: String =
+        tables.iter().filter_map(|table| table.require_identity().err()?.sql().map(str::to_owned)).collect();
+    script.extend(tables.iter().filter_map(|table| table.require_readable("Tide").err()?.sql().map(str::to_owned)));
     let keyed: Vec<_> = tables.iter().filter(|table| table.has_identity).cloned().collect();
     let error = publication::ensure(&mut tide, "Tide", wanted(&keyed)).await.unwrap_err();
     assert!(error.kind() == Kind::NotOwner && error.to_string().contains("owner `postgres`"), "{error}");
     // Owning the tables is not enough: making a publication takes CREATE on the database.
     let mine: Vec<_> = tables.iter().filter(|table| table.owned).cloned().collect();
     let error = publication::ensure(&mut tide, "Tide", wanted(&mine)).await.unwrap_err();
-    assert!(error.kind() == Kind::NotOwner && error.sqlstate() == Some("42501"), "{error}");
-    db.run(&script).await;
-    let tables = catalog::tables(&tide, &include, &[]).await.unwrap();
-    tables.iter().try_for_each(|table| table.require_readable("Tide")).unwrap();
-    assert_eq!(publication::ensure(&mut tide, "Tide", wanted(&tables)).await.unwrap(), Ensured::Adopted);
+    assert!(error.kind() == Kind::NotOwner && error.to_string().contains("CREATE on the database"), "{error}");
+    let error = publication::preview(&tide, "Tide", wanted(&tables)).await.unwrap_err();
+    script.push_str(error.sql().unwrap());
+    for _ in 0..2 {
+        db.run(&script).await;
+        let tables = catalog::tables(&tide, &include, &[]).await.unwrap();
+        tables.iter().try_for_each(|table| table.require_readable("Tide")).unwrap();
+        assert_eq!(publication::ensure(&mut tide, "Tide", wanted(&tables)).await.unwrap(), Ensured::Adopted);
+    }
+    // It has our mark and another owner: what is too much in it is left, what lacks is told, and it is not dropped.
+    let found = publication::inspect(&tide, wanted(&[]).name).await.unwrap().unwrap();
+    assert!(found.is_ours && !found.owned && found.owner == "postgres");
+    assert_eq!(publication::ensure(&mut tide, "Tide", wanted(&mine)).await.unwrap(), Ensured::Adopted);
+    assert!(!publication::drop(&tide, found.name.as_str()).await.unwrap());
+    db.run("CREATE TABLE more (id int PRIMARY KEY); CREATE TABLE \"it's\" (id int PRIMARY KEY)").await;
+    db.run("ALTER PUBLICATION \"tide \"\"mill\"\"\" SET (publish = 'insert', publish_via_partition_root = false)")
+        .await;
+    let include = ["shop.a", "more", "\"it's\""].map(|name| name.parse().unwrap());
+    let more = catalog::tables(&tide, &include, &[]).await.unwrap();
+    let error = publication::ensure(&mut tide, "Tide", wanted(&more)).await.unwrap_err();
+    assert!(error.kind() == Kind::PublicationLacks && error.to_string().contains("owner `postgres`"), "{error}");
+    for _ in 0..2 {
+        db.run(error.sql().unwrap()).await;
+        assert_eq!(publication::ensure(&mut tide, "Tide", wanted(&more)).await.unwrap(), Ensured::Adopted);
+    }
 }

@@ -373,7 +373,7 @@ impl Name {
                 Piece::Table => fixed(&relation.name),
                 Piece::Column(name) => {
                     let at = template::column(&template.to_string(), name, relation)?;
-                    Part::column(at, relation, used, is_guarded && !guard.spares(relation.columns[at].kind))
+                    Part::column(at, used, is_guarded && !guard.spares(relation.columns[at].kind))
                 }
             });
         }
@@ -391,14 +391,14 @@ impl Name {
             if !parts.is_empty() {
                 parts.push(Part::Literal(b"-".as_slice().into()));
             }
-            parts.push(Part::column(at, relation, used, key.len() > 1 && !guard.spares(relation.columns[at].kind)));
+            parts.push(Part::column(at, used, key.len() > 1 && !guard.spares(relation.columns[at].kind)));
         }
         Ok(Name { parts, guard })
     }
 }
 
 impl Part {
-    fn column(at: usize, relation: &Relation, used: &mut Vec<usize>, guard: bool) -> Part {
+    fn column(at: usize, used: &mut Vec<usize>, guard: bool) -> Part {
         let slot = used.iter().position(|&known| known == at).unwrap_or_else(|| {
             used.push(at);
             used.len() - 1

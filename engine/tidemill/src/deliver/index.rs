@@ -12,7 +12,7 @@ use super::prepare::Making;
 /// A new index keeps tombstones this long, so that a late request does not bring a deleted document back.
 pub const GC_DELETES: &str = "1h";
 /// Below this a request that was delayed on its way can outlive the tombstone that would refuse it.
-pub const GC_DELETES_LEAST: Duration = Duration::from_secs(600);
+pub(super) const GC_DELETES_LEAST: Duration = Duration::from_secs(600);
 /// What an index has where nothing is set.
 const GC_DELETES_DEFAULT: Duration = Duration::from_secs(60);
 /// How many ids are read at a time when an index is emptied.

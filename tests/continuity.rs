@@ -174,3 +174,25 @@ fn a_slot_that_is_moved_on_while_the_connection_is_away() {
     equal(&world, "items");
     world.drop_slot();
 }
+
+/// What Postgres was told is in the state by then, however the engine ends.
+#[test]
+fn a_kill_right_after_the_slot_moved_is_no_alarm() {
+    let world = items(World::new("killed_after"));
+    for round in 2..6 {
+        let mut engine = world.start();
+        engine.await_log("streaming");
+        world.sql.run(&format!("INSERT INTO items VALUES ({round}, 'round')"));
+        let end = world.sql.one("SELECT pg_current_wal_flush_lsn()::text");
+        let moved = format!(
+            "SELECT (confirmed_flush_lsn >= '{end}')::text FROM pg_replication_slots WHERE slot_name = '{}'",
+            world.name
+        );
+        let is_moved = || (world.sql.one(&moved) == "true").then_some(());
+        assert!(await_some(PATIENCE, is_moved).is_some(), "the slot stays: {}", engine.log());
+        engine.kill();
+    }
+    world.catch_up();
+    equal(&world, "items");
+    world.drop_slot();
+}

@@ -12,7 +12,7 @@ use super::start::Changed;
 use crate::error::{Error, Result};
 use crate::plan::{Plan, StreamPlan};
 use crate::source::slot::{SlotInfo, SlotName};
-use crate::state::{BackfillState, Made, SourceIdentity, State};
+use crate::state::{BackfillState, Made, SourceIdentity, SourceState, State};
 
 /// What the source is, beside a state that was there before.
 #[derive(Clone, Copy, Debug)]
@@ -43,11 +43,10 @@ impl Look<'_> {
             database: server.database.clone(),
             slot: self.name.as_str().to_owned(),
         };
-        let is_gone = self.slot.is_none() && (known.consistent_point.is_some() || known.slot_made == Made::ByOthers);
         let mut found = vec![
             ("state".to_owned(), self.state.expect_source(&known, &identity)),
             ("source".to_owned(), look_back(server.wal_end, self.reached, server.is_standby)),
-            ("source".to_owned(), if is_gone { Err(gone(self.name)) } else { Ok(()) }),
+            ("source".to_owned(), if self.is_gone()? { Err(gone(self.name)) } else { Ok(()) }),
         ];
         if changed == Changed::Refuse {
             for stream in &self.plan.streams {
@@ -59,6 +58,12 @@ impl Look<'_> {
         }
         let differs = |(subject, looked): (String, Result<()>)| looked.err().map(|error| Difference { subject, error });
         Ok(found.into_iter().filter_map(differs).collect())
+    }
+
+    /// The state knows a slot that is not there.
+    pub(crate) fn is_gone(&self) -> Result<bool> {
+        let is_known = |known: SourceState| known.consistent_point.is_some() || known.slot_made == Made::ByOthers;
+        Ok(self.slot.is_none() && self.state.source()?.is_some_and(is_known))
     }
 
     /// Does what was asked for about plans that changed and changes that were missed.

@@ -437,11 +437,16 @@ impl Engine {
     async fn look_at_slot(&self, plan: &Plan, name: &SlotName) -> Result<()> {
         let session = self.session.as_ref().ok_or_else(|| Error::transient("the session for the slot is lost"))?;
         let slot = slot::inspect(session, name).await?.ok_or_else(|| gone(name))?;
-        if slot.confirmed_flush.unwrap_or_default() <= self.shared.keeper.kept() {
+        let confirmed = slot.confirmed_flush.unwrap_or_default();
+        if confirmed <= self.shared.keeper.kept() {
             return Ok(());
         }
         self.remember()?;
-        Missed::find(plan, &slot, &self.state)?.map_or(Ok(()), |missed| Err(missed.into()))
+        match Missed::find(plan, &slot, &self.state)? {
+            Some(missed) => Err(missed.into()),
+            // What is read from now on has all that was before.
+            None => self.shared.keeper.keep_now(confirmed).await,
+        }
     }
 
     /// The server may have become another while it was away.

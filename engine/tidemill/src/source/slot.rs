@@ -357,7 +357,8 @@ impl Stream {
         read.map_err(|error| match error.sqlstate() {
             Some("42704") => {
                 let message = format!(
-                    "publication `{}` is gone, or younger than slot `{}`: make it, then a new slot",
+                    "publication `{}` is gone, or younger than changes that slot `{}` still has to bring, and it never comes past \
+                     them: `tidemill teardown` drops the slot, then `tidemill run` makes a new one and reads all rows anew",
                     self.publication, self.slot
                 );
                 error.explain(Kind::PublicationGone, message)

@@ -151,6 +151,14 @@ impl State {
         Ok(State { path: path.to_owned(), connection: Mutex::new(connection), _lock: None })
     }
 
+    /// Whether a state that is there may be written, by what the file system says. Changes nothing.
+    pub fn prove_writable(path: &Path) -> Result<()> {
+        match std::fs::OpenOptions::new().read(true).write(true).open(path) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(error::cannot_open(path, &e)),
+            _ => Ok(()),
+        }
+    }
+
     /// Removes a state's files. Nobody may hold it.
     pub fn remove(path: &Path) -> Result<()> {
         let lock = Lock::take(path)?;

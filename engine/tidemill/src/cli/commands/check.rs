@@ -16,7 +16,7 @@ use crate::plan::{self, Findings, Plan, Plugins, Verdict};
 use crate::source::publication::{self, Actions, Wanted};
 use crate::source::slot::{self, SlotName};
 use crate::source::{Connector, Session};
-use crate::state::{Made, State};
+use crate::state::State;
 
 const SOURCE: &str = "source";
 
@@ -67,7 +67,7 @@ fn render(findings: &Findings) -> String {
     findings.list.iter().map(line).collect::<Vec<_>>().join("\n")
 }
 
-/// Proves that the state can be written beside where it is or will be.
+/// Proves that the state can be written where it is or will be, and beside it.
 fn look_at_state(config: &Config, findings: &mut Findings) {
     let folder = config.state.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     if let Err(error) = tempfile::Builder::new().prefix(".tidemill-check-").tempfile_in(folder) {
@@ -77,6 +77,8 @@ fn look_at_state(config: &Config, findings: &mut Findings) {
             config.state.display()
         );
         findings.wrong("state", message, None);
+    } else if let Err(error) = State::prove_writable(&config.state) {
+        findings.wrong("state", error.to_string(), None);
     }
 }
 
@@ -90,11 +92,10 @@ async fn look_at_source(
 ) -> Result<()> {
     let name: SlotName = config.source.slot.as_str().parse()?;
     let found = findings.take(SOURCE, slot::inspect(session, &name).await);
-    let mut is_known = false;
+    let mut is_gone = false;
     if let (Some(slot), Some(state)) = (&found, State::read(&config.state)?) {
-        is_known =
-            state.source()?.is_some_and(|known| known.consistent_point.is_some() || known.slot_made == Made::ByOthers);
         let look = Look { plan, name: &name, slot: slot.as_ref(), reached, state: &state };
+        is_gone = look.is_gone()?;
         for difference in look.differences(Changed::Refuse)? {
             findings.wrong(&difference.subject, difference.error.to_string(), None);
         }
@@ -108,8 +109,8 @@ async fn look_at_source(
                 findings.right(SOURCE, format!("slot `{}` is there", name.as_str()));
             }
         }
-        // It is gone, which has been said.
-        Some(None) if is_known => {}
+        // That has been said.
+        Some(None) if is_gone => {}
         Some(None) => prove_slot(plan, connector, &name, findings).await,
         None => {}
     }

@@ -164,7 +164,7 @@ fn a_server_of_somebody_else_is_left_as_it_was() {
     let away = play(&["--sink", &nobody]);
     away.refused(1, &[&nobody, "embedded index"]);
     assert!(!says(&away.stderr, "starting a private Postgres"), "{away}");
-    play(&["--sink", "nowhere"]).refused(2, &["nowhere"]);
+    play(&["--sink", "nowhere"]).refused(2, &["--sink: ", "no URL"]);
 
     let index = Index::start(&temporary.path().join("index"), "127.0.0.1:0");
     let there = |name: &str| http("GET", &format!("{}/{name}", index.url), None).0;

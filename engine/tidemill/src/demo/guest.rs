@@ -55,7 +55,12 @@ impl Guest {
 fn sink(url: &str, api_key: Option<&Secret>) -> Result<Sink> {
     let text = shop::configuration("postgres://demo@localhost/demo", &shop::sink(url, api_key.is_some()));
     let variable = |name: &str| api_key.filter(|_| name == shop::KEY_VARIABLE).map(|key| key.expose().to_owned());
-    let config = Config::parse(&text, Path::new("--sink"), &variable)?;
+    let config = Config::parse(&text, Path::new("--sink"), &variable).map_err(|error| {
+        // The place in a file that nobody wrote says nothing.
+        let message = error.to_string();
+        let (_, what) = message.split_once(": ").unwrap_or(("", &message));
+        Error::usage(format!("--sink: {what}"))
+    })?;
     let sink = config.sinks.values().next().expect("the demo's configuration has one");
     Sink::new(deliver::options(sink)?).map_err(|error| Error::failed(error.to_string()))
 }

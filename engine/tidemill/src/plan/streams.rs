@@ -109,7 +109,7 @@ impl StreamPlan {
         };
         let Some(found) = findings.take(&subject, found) else { return Ok(None) };
         let tables: Vec<Arc<TableInfo>> = found.into_iter().map(Arc::new).collect();
-        let before = findings.is_right();
+        let before = findings.wrong_count();
         for table in &tables {
             look_at_table(stream, table, server, &subject, findings);
         }
@@ -123,7 +123,8 @@ impl StreamPlan {
         let Some((id, index, routing)) = templates(stream, &tables, &subject, findings) else { return Ok(None) };
         let Some(mut indices) = open(stream, &stages, &tables, &index, &subject, findings) else { return Ok(None) };
         look_at_ids(stream, &id, &mut indices, &subject, findings);
-        if before && findings.is_right() {
+        look_at_plugins(&stages, &tables, &subject, findings);
+        if findings.wrong_count() == before {
             let names: Vec<_> = tables.iter().map(|table| table.relation.to_string()).collect();
             let indices: Vec<_> = indices.iter().map(|index| index.name.as_str()).collect();
             findings.right(&subject, format!("{} → {}: {}", names.join(", "), indices.join(", "), estimate(&tables)));
@@ -219,6 +220,21 @@ fn look_at_table(
             lacking.join("`, `")
         );
         findings.wrong(subject, message, Some(sql));
+    } else if table.require_identity().is_ok() {
+        let by = match relation.replica_identity {
+            ReplicaIdentity::Full => "the whole row",
+            ReplicaIdentity::Index => "a unique index",
+            ReplicaIdentity::Default | ReplicaIdentity::Nothing => "the primary key",
+        };
+        findings.right(subject, format!("table `{relation}`: its replica identity, {by}, tells which row changed"));
+    }
+}
+
+/// They were compiled, and took the columns of each table.
+fn look_at_plugins(stages: &[Stage], tables: &[Arc<TableInfo>], subject: &str, findings: &mut Findings) {
+    let tables: Vec<_> = tables.iter().map(|table| format!("`{}`", table.relation)).collect();
+    for stage in stages {
+        findings.right(subject, format!("plugin `{}` compiled, and opened on {}", stage.name, tables.join(", ")));
     }
 }
 

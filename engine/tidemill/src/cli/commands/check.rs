@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use serde_json::json;
+use tidemill_change::Epoch;
 
 use super::super::arguments::CheckArguments;
 use super::super::output::Output;
@@ -29,7 +30,7 @@ pub(super) async fn check(path: &Path, asked: &CheckArguments) -> Result<()> {
         let plan = Plan::resolve(&config, &session, &connector, &mut Plugins::default(), &mut findings).await?;
         if let Some(plan) = plan {
             look_at_source(&config, &plan, &connector, &session, &mut findings).await?;
-            look_at_sinks(&config, &plan, &mut findings).await?;
+            look_at_sinks(&config, &plan, &mut findings).await;
             script = Some(plan::script(&findings, &plan.server));
         }
     }
@@ -102,6 +103,7 @@ async fn look_at_source(
             }
         }
     }
+    let may_replicate = prove_replication(plan, connector, findings).await;
     let found = findings.take(SOURCE, slot::inspect(session, &name).await);
     match found {
         Some(Some(slot)) => {
@@ -115,7 +117,8 @@ async fn look_at_source(
         Some(None) if known.is_some_and(|known| known.consistent_point.is_some()) => {
             findings.wrong(SOURCE, gone(&name).to_string(), None);
         }
-        Some(None) => prove_slot(plan, connector, &name, findings).await,
+        Some(None) if may_replicate => prove_slot(plan, connector, &name, findings).await,
+        Some(None) => {}
         None => {}
     }
     let tables: Vec<_> = plan.tables().iter().map(|table| (**table).clone()).collect();
@@ -134,6 +137,20 @@ async fn look_at_source(
     Ok(())
 }
 
+/// Whatever else is wrong with the server: a session of its own, since no catalog tells who may replicate.
+async fn prove_replication(plan: &Plan, connector: &Connector, findings: &mut Findings) -> bool {
+    let server = &plan.server;
+    let proved = findings.take(SOURCE, slot::prove_replication(connector).await).is_some();
+    if proved {
+        let message = format!(
+            "user `{}` may replicate; {} of {} replication slots and {} of {} WAL senders are in use",
+            server.user, server.slots_used, server.slots_max, server.senders_used, server.senders_max
+        );
+        findings.right(SOURCE, message);
+    }
+    proved
+}
+
 /// Privileges are proved by doing: a temporary slot on a replication connection, gone with its session.
 async fn prove_slot(plan: &Plan, connector: &Connector, name: &SlotName, findings: &mut Findings) {
     let free = [plan.server.require_free_slot(), plan.server.require_free_sender(), plan.server.require_logical()];
@@ -148,7 +165,7 @@ async fn prove_slot(plan: &Plan, connector: &Connector, name: &SlotName, finding
     }
 }
 
-async fn look_at_sinks(config: &Config, plan: &Plan, findings: &mut Findings) -> Result<()> {
+async fn look_at_sinks(config: &Config, plan: &Plan, findings: &mut Findings) {
     for sink_config in config.sinks.values() {
         let subject = format!("sink {}", sink_config.name);
         let sink = match deliver::options(sink_config)
@@ -161,22 +178,17 @@ async fn look_at_sinks(config: &Config, plan: &Plan, findings: &mut Findings) ->
             }
         };
         match sink.product().await {
-            Ok(product) => findings.right(&subject, format!("{} {}", product.name, product.version)),
+            Ok(product) => findings.right(&subject, format!("reached: {} {}", product.name, product.version)),
             Err(error) => {
                 findings.wrong(&subject, error.to_string(), None);
                 continue;
             }
         }
         for stream in plan.streams.iter().filter(|stream| stream.sink == sink_config.name) {
-            let subject = format!("stream {}", stream.name);
-            let preparation = Preparation::of(stream, plan.server.system, tidemill_change::Epoch::default())?;
-            for line in preparation.look(&sink).await {
-                match line {
-                    Ok(message) => findings.right(&subject, message),
-                    Err(error) => findings.wrong(&subject, error.to_string(), None),
-                }
+            // What is wrong with it the plan has told.
+            if let Ok(preparation) = Preparation::of(stream, plan.server.system, Epoch::default()) {
+                preparation.look(&sink, &format!("stream {}", stream.name), findings).await;
             }
         }
     }
-    Ok(())
 }

@@ -389,7 +389,7 @@ impl Engine {
         connector: &Connector,
         stop: &mut watch::Receiver<bool>,
     ) -> Result<(slot::Stream, Lsn)> {
-        let name: SlotName = config.source.slot.as_str().parse()?;
+        let name: SlotName = config.source.slot.clone();
         let mut connection = start::replication(connector, &mut self.session, &name, stop).await?;
         let system = connection.identify_system().await?;
         self.wal_end.fetch_max(system.flushed.0, Ordering::Relaxed);

@@ -56,7 +56,7 @@ pub(crate) fn connector(config: &Config) -> Result<Connector> {
         .map_err(|error: crate::source::Error| Error::usage(format!("source.url: {error}")))?;
     let connector = Connector::new(url)?;
     Ok(match &config.source.password {
-        Some(password) => connector.with_password(crate::source::Secret::new(password.expose())),
+        Some(password) => connector.with_password(password.clone()),
         None => connector,
     })
 }

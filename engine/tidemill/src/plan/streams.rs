@@ -14,7 +14,7 @@ use super::findings::Findings;
 use crate::config::{self, Config, Create, plan_digest};
 use crate::error::{Error, Result};
 use crate::source::catalog::{TableInfo, tables};
-use crate::source::{ServerInfo, Session, TablePattern};
+use crate::source::{ServerInfo, Session};
 
 /// The components that come inside the binary.
 const SHIPPED: [(&str, &[u8]); 2] = [
@@ -99,14 +99,7 @@ impl StreamPlan {
         findings: &mut Findings,
     ) -> Result<Option<StreamPlan>> {
         let subject = format!("stream {}", stream.name);
-        let patterns = |patterns: &[config::TablePattern]| {
-            let parse = |pattern: &config::TablePattern| pattern.to_string().parse::<TablePattern>();
-            patterns.iter().map(parse).collect::<crate::source::Result<Vec<_>>>()
-        };
-        let found = match (patterns(&stream.from.include), patterns(&stream.from.exclude)) {
-            (Ok(include), Ok(exclude)) => tables(session, &include, &exclude).await,
-            (Err(error), _) | (_, Err(error)) => Err(error),
-        };
+        let found = tables(session, &stream.from.include, &stream.from.exclude).await;
         let Some(found) = findings.take(&subject, found) else { return Ok(None) };
         let tables: Vec<Arc<TableInfo>> = found.into_iter().map(Arc::new).collect();
         let before = findings.wrong_count();

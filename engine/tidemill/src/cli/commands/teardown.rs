@@ -11,7 +11,6 @@ use crate::control::{self, Request};
 use crate::error::{Error, Result};
 use crate::pipeline::connector;
 use crate::source::publication::PublicationInfo;
-use crate::source::slot::SlotName;
 use crate::source::{publication, slot};
 use crate::state::{Made, State};
 
@@ -24,9 +23,9 @@ pub(super) async fn teardown(path: &Path, asked: &TeardownArguments) -> Result<(
         Some(state) => state.source()?,
         None => None,
     };
-    let name: SlotName = config.source.slot.as_str().parse()?;
+    let name = &config.source.slot;
     let session = connector(&config)?.sql().await?;
-    let slot_found = slot::inspect(&session, &name).await?;
+    let slot_found = slot::inspect(&session, name).await?;
     let publication_found = publication::inspect(&session, &config.source.publication).await?;
     // A slot that others made is left to them; without a state nobody knows, and the configuration names it.
     let drops_slot = slot_found.is_some() && known.as_ref().is_none_or(|known| known.slot_made == Made::ByUs);
@@ -62,7 +61,7 @@ pub(super) async fn teardown(path: &Path, asked: &TeardownArguments) -> Result<(
         return Err(Error::failed("nothing was dropped"));
     }
     if drops_slot {
-        slot::drop(&session, &name).await?;
+        slot::drop(&session, name).await?;
     }
     if drops_publication {
         publication::drop(&session, &config.source.publication).await?;

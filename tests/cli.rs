@@ -109,6 +109,18 @@ fn check_says_what_is_right_and_what_is_wrong() {
     }
     let text = world.tidemill(&["check"]).succeeded().stdout;
     assert!(text.contains('✓') && !text.contains('✗'), "{text}");
+    for line in [
+        "✓ source: PostgreSQL ",
+        "✓ source: wal_level is logical",
+        "✓ source: user `postgres` may replicate; ",
+        "✓ source: slot `",
+        "✓ source: publication `",
+        "✓ stream products: table `public.products`: its replica identity, the primary key, ",
+        "✓ sink main: reached: ",
+        "✓ stream products: index `products` is not there yet",
+    ] {
+        assert!(text.lines().any(|found| found.starts_with(line)), "{line}: {text}");
+    }
 
     world.sql.run("ALTER TABLE orders DROP CONSTRAINT orders_pkey");
     let outcome = world.tidemill(&["check", "--json"]);

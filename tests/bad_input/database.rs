@@ -119,6 +119,14 @@ fn a_script_for_the_owner() {
     world.drop_slot();
 }
 
+/// Verdict and message of each line of `check`.
+fn findings(world: &World) -> Vec<(String, String)> {
+    let answer = world.tidemill(&["check", "--json"]).json();
+    let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
+    let findings = answer["findings"].as_array().cloned().unwrap_or_default();
+    findings.iter().map(|finding| (text(&finding["verdict"]), text(&finding["message"]))).collect()
+}
+
 #[track_caller]
 fn psql(url: &str, script: &std::path::Path) {
     let program = find_bin().expect("a Postgres").join("psql");
@@ -195,6 +203,21 @@ fn the_wal_level_is_not_logical() {
     let postgres = PrivatePostgres::start(Options { settings, ..Options::default() }).expect("a private Postgres");
     let world = furnish(World::with_postgres("wal_level", postgres));
     both_refuse(&world, 1, &["wal_level", "replica", "ALTER SYSTEM SET wal_level = logical"]);
+
+    // What else is wrong is told with it, and what is right.
+    let role = role(&world, "");
+    as_role(&world, &role);
+    let outcome = world.tidemill(&["check"]);
+    outcome.refused(1, &["wal_level", "ALTER ROLE"]);
+    for words in ["GRANT SELECT", "✓ stream products: plugin `where` compiled", "✓ sink main: reached"] {
+        assert!(outcome.to_string().contains(words), "{words}: {outcome}");
+    }
+    let script = world.tidemill(&["check", "--sql"]).succeeded().stdout;
+    world.file("script.sql", &script);
+    psql(&world.url(), &world.dir.path().join("script.sql"));
+    assert!(script.contains("\n-- ALTER SYSTEM SET wal_level"), "{script}");
+    let wrong: Vec<_> = findings(&world).into_iter().filter(|(verdict, _)| verdict == "wrong").collect();
+    assert!(wrong.len() == 1 && wrong[0].1.contains("wal_level"), "{wrong:?}");
 }
 
 #[test]

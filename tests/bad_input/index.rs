@@ -78,3 +78,46 @@ fn a_new_state_against_an_index_that_holds_newer_versions() {
     is_mended(&world);
     world.drop_slot();
 }
+
+/// As far as types tell it before the first document.
+#[test]
+fn a_mapping_that_does_not_take_the_documents() {
+    let world = shop("misfit");
+    let mapping = json!({ "mappings": { "properties": {
+        "name": { "type": "long" }, "price": { "type": "double" }, "in_stock": { "type": "integer" } } } });
+    assert_eq!(world.http().call("PUT", "/products", Some(&mapping)).0, 200);
+    world.tidemill(&["check"]).refused(1, &["✗ stream products", "`in_stock` as `integer`", "a boolean"]);
+    let answer = world.tidemill(&["check", "--json"]).json();
+    let of = |verdict: &str| -> Vec<String> {
+        let findings = answer["findings"].as_array().expect("findings");
+        findings
+            .iter()
+            .filter(|finding| finding["verdict"] == verdict)
+            .map(|finding| finding["message"].to_string())
+            .collect()
+    };
+    assert!(of("wrong").len() == 1 && of("warning").iter().any(|line| line.contains("`name` as `long`")), "{answer}");
+
+    // It is so: each of them is a dead letter.
+    world.catch_up();
+    assert!(world.documents("products").is_empty());
+    assert_eq!(world.http().call("DELETE", "/products", None).0, 200);
+    world.tidemill(&["teardown", "--yes"]).succeeded();
+
+    // The mapping of a file is compared before there is an index, and looked at itself.
+    world.config(&format!("{PRODUCTS}\n    mapping: own.json"));
+    for (file, words) in [
+        ("{ \"properties\": ", &["own.json", "JSON"][..]),
+        ("[]", &["own.json", "properties"]),
+        ("{ \"name\": { \"type\": \"text\" } }", &["own.json", "name", "properties"]),
+        ("{ \"properties\": { \"name\": \"text\" } }", &["own.json", "properties.name", "type"]),
+    ] {
+        world.file("own.json", file);
+        both_refuse(&world, 1, words);
+    }
+    world.file("own.json", "{ \"properties\": { \"name\": { \"type\": \"nested\" } } }");
+    world.tidemill(&["check"]).refused(1, &["`name` as `nested`", "text"]);
+    world.file("own.json", "{ \"properties\": { \"name\": { \"type\": \"keyword\" } } }");
+    is_mended(&world);
+    world.drop_slot();
+}

@@ -4,7 +4,7 @@ use serde_json::json;
 use tidemill::private_postgres::{Options, PrivatePostgres};
 
 use super::{PRODUCTS, both_refuse, documents_are_right, furnish, is_mended, shop};
-use crate::harness::World;
+use crate::harness::{PATIENCE, World, await_some};
 
 #[test]
 fn a_table_that_is_not_there() {
@@ -75,11 +75,18 @@ fn an_id_that_the_replica_identity_does_not_tell() {
 #[test]
 fn a_standby_that_every_commit_waits_for() {
     // No commit of the story may wait for the standby that there is not.
-    let settings = [("synchronous_standby_names", "*"), ("synchronous_commit", "local")];
-    let settings = settings.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
+    let settings = vec![("synchronous_commit".to_owned(), "local".to_owned())];
     let postgres = PrivatePostgres::start(Options { settings, ..Options::default() }).expect("a private Postgres");
     let world = furnish(World::with_postgres("synchronous", postgres));
-    both_refuse(&world, 1, &["synchronous_standby_names", "standby"]);
+    let other_name = format!("{}?application_name=Mill", world.url());
+    for (names, url) in [("*", world.url()), ("tidemill", world.url()), ("ANY 1 (a, \"Mill\")", other_name)] {
+        world.sql.run(&format!("ALTER SYSTEM SET synchronous_standby_names = '{names}'"));
+        world.sql.run("SELECT pg_reload_conf()");
+        super::configure_source(&world, &url);
+        let seen = await_some(PATIENCE, || (world.sql.one("SHOW synchronous_standby_names") == names).then_some(()));
+        assert!(seen.is_some(), "{names} is not in force");
+        both_refuse(&world, 1, &["synchronous_standby_names", "standby"]);
+    }
 }
 
 #[test]

@@ -2,6 +2,9 @@
 //! make names out of rows.
 
 use std::fmt;
+use std::str::FromStr;
+
+use crate::error::Error;
 
 /// The longest name of a Postgres object, in bytes (`NAMEDATALEN - 1`).
 const POSTGRES_NAME_BYTES_MAX: usize = 63;
@@ -27,6 +30,14 @@ impl SlotName {
 
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+}
+
+impl FromStr for SlotName {
+    type Err = Error;
+
+    fn from_str(name: &str) -> Result<SlotName, Error> {
+        SlotName::parse(name).map_err(Error::usage)
     }
 }
 
@@ -373,6 +384,11 @@ mod tests {
             ("s.a*b*c", "s", "abc", true),
             ("s.a*b*c", "s", "acb", false),
             ("s.a*a", "s", "a", false),
+            ("s.a*a", "s", "aa", true),
+            ("*.events", "a", "event", false),
+            ("s.ev_*_2*", "s", "ev_x_2024", true),
+            ("s.ev_*_2*", "s", "ev_2024", false),
+            ("s.\"*\"", "s", "x", false),
             ("\"My Schema\".\"a.b*\"", "My Schema", "a.b*", true),
             ("\"My Schema\".\"a.b*\"", "My Schema", "a.bc", false),
             ("s.\"say \"\"hi\"\"\"", "s", "say \"hi\"", true),

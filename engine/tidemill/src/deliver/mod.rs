@@ -3,6 +3,7 @@
 mod client;
 mod index;
 mod mapping;
+mod preflight;
 mod prepare;
 mod tls;
 

@@ -3,16 +3,18 @@
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
+use arrow_schema::SchemaRef;
 use serde_json::Value;
 use tidemill_change::{Epoch, TableId};
 
 use super::client::{Sink, SinkError, SinkOptions};
 use super::index::{Ensured, GC_DELETES, GC_DELETES_LEAST, IndexInfo};
 use super::mapping::{Origin, propose};
+use super::preflight::{Degree, Misfit, malformed, misfits};
 use super::tls;
 use crate::config::{self, Create};
 use crate::error::{Error, Result};
-use crate::plan::StreamPlan;
+use crate::plan::{Findings, StreamPlan};
 
 /// How a sink is reached, from the configuration.
 pub fn options(sink: &config::Sink) -> Result<SinkOptions> {
@@ -38,6 +40,7 @@ pub struct Preparation {
 struct Index {
     name: String,
     tables: Vec<TableId>,
+    documents: SchemaRef,
     /// What it is made with; `None` where it is not to be made.
     making: Option<Making>,
 }
@@ -78,6 +81,9 @@ impl Making {
         };
         if !mappings.is_object() || !(settings.is_object() || settings.is_null()) {
             return Err(Error::failed(format!("mapping `{shown}`: `mappings` and `settings` are objects")));
+        }
+        if let Some(what) = malformed(&mappings) {
+            return Err(Error::failed(format!("mapping `{shown}` {what}")));
         }
         mappings["_meta"]["tidemill"] = origin.meta();
         Ok(Making { mappings, settings })
@@ -135,19 +141,6 @@ impl Identities {
     }
 }
 
-/// What was seen of an index that can be written to.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Looked {
-    pub line: String,
-    pub warning: Option<String>,
-}
-
-impl Looked {
-    fn right(line: String) -> Looked {
-        Looked { line, warning: None }
-    }
-}
-
 /// What to say of an index that soon forgets which documents were deleted.
 fn forgets(name: &str, found: &IndexInfo) -> Option<String> {
     let kept = found.gc_deletes().filter(|kept| *kept < GC_DELETES_LEAST)?;
@@ -183,7 +176,12 @@ impl Preparation {
         };
         let indices = stream.indices.iter().map(|index| {
             let tables = index.tables.iter().map(|table| table.relation.id).collect();
-            Ok(Index { name: index.name.clone(), tables, making: making(&index.documents)? })
+            Ok(Index {
+                name: index.name.clone(),
+                tables,
+                documents: index.documents.clone(),
+                making: making(&index.documents)?,
+            })
         });
         Ok(Preparation { stream: stream.name.clone(), system, indices: indices.collect::<Result<_>>()? })
     }
@@ -195,7 +193,7 @@ impl Preparation {
     pub async fn carry_out(&self, sink: &Sink, known: &Known) -> Result<Prepared> {
         let mut prepared = Prepared::default();
         prepared.identities.stream.clone_from(&self.stream);
-        for Index { name, tables, making } in &self.indices {
+        for Index { name, tables, making, .. } in &self.indices {
             let was_filled = tables.iter().any(|table| known.read.contains(table));
             let found = match making.as_ref().filter(|_| !was_filled) {
                 Some(making) => {
@@ -234,27 +232,41 @@ impl Preparation {
         Ok(prepared)
     }
 
-    /// Looks without making anything, at each index.
-    pub async fn look(&self, sink: &Sink) -> Vec<Result<Looked>> {
-        let mut lines = Vec::new();
-        for Index { name, making, .. } in &self.indices {
-            let line = match (sink.index(name).await, making) {
-                (Err(error), _) => Err(self.failed(name, &error)),
-                (Ok(None), Some(_)) => Ok(Looked::right(format!("index `{name}` is not there yet: it will be made"))),
-                (Ok(None), None) => Err(Error::failed(format!(
-                    "index `{name}` is not there, and `create: false` says not to make it: make it, or leave `create` out"
-                ))),
-                (Ok(Some(found)), _) => self.is_ours(name, &found).map(|ours| Looked {
-                    line: match ours {
-                        true => format!("index `{name}` is there, made by this stream"),
-                        false => format!("index `{name}` is there, made by others: documents without a row stay in it"),
-                    },
-                    warning: forgets(name, &found),
-                }),
+    /// Looks without making anything: a line for each index, and one for each field that does not fit its mapping.
+    pub async fn look(&self, sink: &Sink, subject: &str, findings: &mut Findings) {
+        for Index { name, documents, making, .. } in &self.indices {
+            let found = match sink.index(name).await {
+                Ok(found) => found,
+                Err(error) => {
+                    findings.wrong(subject, self.failed(name, &error).to_string(), None);
+                    continue;
+                }
             };
-            lines.push(line);
+            let mappings =
+                found.as_ref().map(|found| &found.mappings).or(making.as_ref().map(|making| &making.mappings));
+            match (&found, making) {
+                (None, Some(_)) => findings.right(subject, format!("index `{name}` is not there yet: it will be made")),
+                (None, None) => findings.wrong(
+                    subject,
+                    format!("index `{name}` is not there, and `create: false` says not to make it: make it, or leave `create` out"),
+                    None,
+                ),
+                (Some(found), _) => match self.is_ours(name, found) {
+                    Ok(true) => findings.right(subject, format!("index `{name}` is there, made by this stream")),
+                    Ok(false) => findings.right(
+                        subject,
+                        format!("index `{name}` is there, made by others: documents without a row stay in it"),
+                    ),
+                    Err(error) => findings.wrong(subject, error.to_string(), None),
+                },
+            }
+            if let Some(warning) = found.as_ref().and_then(|found| forgets(name, found)) {
+                findings.warn(subject, warning);
+            }
+            for misfit in mappings.into_iter().flat_map(|mappings| misfits(documents, mappings)) {
+                say_misfit(name, &misfit, subject, findings);
+            }
         }
-        lines
     }
 
     /// Whether this stream made the index; an error where another cluster's documents are in it.
@@ -274,5 +286,19 @@ impl Preparation {
     fn failed(&self, index: &str, error: &SinkError) -> Error {
         let message = format!("index `{index}`: {error}");
         if error.is_transient() { Error::transient(message) } else { Error::failed(message) }
+    }
+}
+
+fn say_misfit(index: &str, misfit: &Misfit, subject: &str, findings: &mut Findings) {
+    let Misfit { field, value, mapped, degree } = misfit;
+    let what = format!("index `{index}` maps field `{field}` as `{mapped}`, and documents have {value} there");
+    let way_out = "change the mapping, or the field's type by a stage or a cast in `columns`";
+    match degree {
+        Degree::All => {
+            findings.wrong(subject, format!("{what}: each document with a value would be refused; {way_out}"), None);
+        }
+        Degree::Some => {
+            findings.warn(subject, format!("{what}: what it cannot take goes to the dead letters; {way_out}"));
+        }
     }
 }

@@ -421,7 +421,7 @@ impl Engine {
         connector: &Connector,
         stop: &mut watch::Receiver<bool>,
     ) -> Result<(slot::Stream, Lsn)> {
-        let name: SlotName = config.source.slot.as_str().parse()?;
+        let name: SlotName = config.source.slot.clone();
         let mut connection = start::replication(connector, &mut self.session, &name, stop).await?;
         let from = self.shared.settled();
         self.look_back(config, &connection.identify_system().await?)?;

@@ -58,7 +58,7 @@ pub(crate) fn connector(config: &Config) -> Result<Connector> {
         .map_err(|error: crate::source::Error| Error::usage(format!("source.url: {error}")))?;
     let connector = Connector::new(url)?;
     Ok(match &config.source.password {
-        Some(password) => connector.with_password(crate::source::Secret::new(password.expose())),
+        Some(password) => connector.with_password(password.clone()),
         None => connector,
     })
 }
@@ -88,7 +88,7 @@ pub(super) async fn start(
     changed: Changed,
     stop: &mut watch::Receiver<bool>,
 ) -> Result<Option<Started>> {
-    let name: SlotName = config.source.slot.as_str().parse()?;
+    let name = config.source.slot.clone();
     let found = find_slot(plan, session, &name, stop).await?;
     let reached = state.source()?.map(|known| known.reached()).unwrap_or_default();
     let look = Look { plan, name: &name, slot: found.as_ref(), reached, state };

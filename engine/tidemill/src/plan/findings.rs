@@ -64,6 +64,11 @@ impl Findings {
         result.map_err(|error| self.source(subject, &error)).ok()
     }
 
+    /// How many are wrong so far.
+    pub fn wrong_count(&self) -> usize {
+        self.list.iter().filter(|finding| finding.verdict == Verdict::Wrong).count()
+    }
+
     pub fn is_right(&self) -> bool {
         self.first.is_none()
     }
@@ -71,8 +76,7 @@ impl Findings {
     /// An error where something is wrong: the first in full, and how many more there are.
     pub fn require(&self) -> Result<()> {
         let Some((transient, first)) = &self.first else { return Ok(()) };
-        let wrong = self.list.iter().filter(|finding| finding.verdict == Verdict::Wrong).count();
-        let message = match wrong {
+        let message = match self.wrong_count() {
             0 | 1 => first.clone(),
             more => format!("{first}; `tidemill check` shows {} more", more - 1),
         };

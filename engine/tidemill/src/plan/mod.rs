@@ -13,7 +13,10 @@ pub use findings::{Finding, Findings, Verdict};
 pub use script::script;
 pub use streams::{IndexPlan, Plugins, StreamPlan};
 
+use tidemill_change::Epoch;
+
 use crate::config::Config;
+use crate::deliver::Preparation;
 use crate::error::Result;
 use crate::source::catalog::TableInfo;
 use crate::source::{Connector, ServerInfo, Session};
@@ -53,6 +56,7 @@ impl Plan {
         let mut streams = Vec::new();
         for stream in &config.streams {
             if let Some(plan) = StreamPlan::resolve(config, stream, session, &server, plugins, findings).await? {
+                look_at_mapping(&plan, &server, findings);
                 streams.push(plan);
             }
         }
@@ -63,19 +67,24 @@ impl Plan {
 
 fn look_at_server(server: &ServerInfo, connector: &Connector, findings: &mut Findings) {
     findings.right(SOURCE, format!("PostgreSQL {} at {}", server.version_text, connector.url()));
-    for looked in [
-        server.require_version(),
-        server.require_logical(),
-        server.require_not_synchronous(&connector.url().application_name),
-    ] {
-        findings.take(SOURCE, looked);
+    findings.take(SOURCE, server.require_version());
+    if findings.take(SOURCE, server.require_logical()).is_some() {
+        findings.right(SOURCE, "wal_level is logical");
     }
+    findings.take(SOURCE, server.require_not_synchronous(&connector.url().application_name));
     if server.is_standby && server.version < 16 {
         findings.wrong(
             SOURCE,
             "the server is a standby: logical decoding on one needs PostgreSQL 16; name the primary",
             None,
         );
+    }
+}
+
+/// A mapping's file is read before anything is made.
+fn look_at_mapping(plan: &StreamPlan, server: &ServerInfo, findings: &mut Findings) {
+    if let Err(error) = Preparation::of(plan, server.system, Epoch::default()) {
+        findings.wrong(&format!("stream {}", plan.name), error.to_string(), None);
     }
 }
 

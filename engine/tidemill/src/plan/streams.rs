@@ -14,7 +14,7 @@ use super::findings::Findings;
 use crate::config::{self, Config, Create, plan_digest};
 use crate::error::{Error, Result};
 use crate::source::catalog::{TableInfo, tables};
-use crate::source::{ServerInfo, Session, TablePattern};
+use crate::source::{ServerInfo, Session};
 
 /// The components that come inside the binary.
 const SHIPPED: [(&str, &[u8]); 2] = [
@@ -99,17 +99,10 @@ impl StreamPlan {
         findings: &mut Findings,
     ) -> Result<Option<StreamPlan>> {
         let subject = format!("stream {}", stream.name);
-        let patterns = |patterns: &[config::TablePattern]| {
-            let parse = |pattern: &config::TablePattern| pattern.to_string().parse::<TablePattern>();
-            patterns.iter().map(parse).collect::<crate::source::Result<Vec<_>>>()
-        };
-        let found = match (patterns(&stream.from.include), patterns(&stream.from.exclude)) {
-            (Ok(include), Ok(exclude)) => tables(session, &include, &exclude).await,
-            (Err(error), _) | (_, Err(error)) => Err(error),
-        };
+        let found = tables(session, &stream.from.include, &stream.from.exclude).await;
         let Some(found) = findings.take(&subject, found) else { return Ok(None) };
         let tables: Vec<Arc<TableInfo>> = found.into_iter().map(Arc::new).collect();
-        let before = findings.is_right();
+        let before = findings.wrong_count();
         for table in &tables {
             look_at_table(stream, table, server, &subject, findings);
         }
@@ -123,7 +116,8 @@ impl StreamPlan {
         let Some((id, index, routing)) = templates(stream, &tables, &subject, findings) else { return Ok(None) };
         let Some(mut indices) = open(stream, &stages, &tables, &index, &subject, findings) else { return Ok(None) };
         look_at_ids(stream, &id, &mut indices, &subject, findings);
-        if before && findings.is_right() {
+        look_at_plugins(&stages, &tables, &subject, findings);
+        if findings.wrong_count() == before {
             let names: Vec<_> = tables.iter().map(|table| table.relation.to_string()).collect();
             let indices: Vec<_> = indices.iter().map(|index| index.name.as_str()).collect();
             findings.right(&subject, format!("{} → {}: {}", names.join(", "), indices.join(", "), estimate(&tables)));
@@ -219,6 +213,21 @@ fn look_at_table(
             lacking.join("`, `")
         );
         findings.wrong(subject, message, Some(sql));
+    } else if table.require_identity().is_ok() {
+        let by = match relation.replica_identity {
+            ReplicaIdentity::Full => "the whole row",
+            ReplicaIdentity::Index => "a unique index",
+            ReplicaIdentity::Default | ReplicaIdentity::Nothing => "the primary key",
+        };
+        findings.right(subject, format!("table `{relation}`: its replica identity, {by}, tells which row changed"));
+    }
+}
+
+/// They were compiled, and took the columns of each table.
+fn look_at_plugins(stages: &[Stage], tables: &[Arc<TableInfo>], subject: &str, findings: &mut Findings) {
+    let tables: Vec<_> = tables.iter().map(|table| format!("`{}`", table.relation)).collect();
+    for stage in stages {
+        findings.right(subject, format!("plugin `{}` compiled, and opened on {}", stage.name, tables.join(", ")));
     }
 }
 

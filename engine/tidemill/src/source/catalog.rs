@@ -7,9 +7,9 @@ use tidemill_change::{Column, ElementKind, Kind as ColumnKind, Relation, Replica
 use tokio_postgres::Row;
 
 use super::error::{Error, Kind, Result};
-use super::pattern::TablePattern;
 use super::quote::{ident, idents, qualified};
 use super::sql::Session;
+use crate::config::TablePattern;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TableKind {
@@ -155,7 +155,7 @@ pub async fn tables(session: &Session, include: &[TablePattern], exclude: &[Tabl
     let mut wanted = Vec::new();
     for pattern in include {
         let hits = candidates.iter().filter(|candidate| pattern.matches(&candidate.schema, &candidate.name));
-        let hits: Vec<_> = match pattern.literal() {
+        let hits: Vec<_> = match pattern.name() {
             Some(_) => hits.collect(),
             None => hits.filter(|hit| hit.refusal().is_none() && !hit.is_partition).collect(),
         };
@@ -223,7 +223,7 @@ async fn candidates(session: &Session) -> Result<Vec<Candidate>> {
 }
 
 fn missing(pattern: &TablePattern, candidates: &[Candidate]) -> Error {
-    let message = match pattern.literal() {
+    let message = match pattern.name() {
         None => format!("no table is called `{pattern}`"),
         Some((schema, name)) => {
             let wanted = format!("{schema}.{name}");

@@ -18,7 +18,8 @@ use tokio_rustls::client::TlsStream;
 
 use super::error::{Error, Kind, Result};
 use super::tls::{Tls, server_end_point};
-use super::url::{Host, Secret, SessionAttributes, SslMode, Url};
+use super::url::{Host, SessionAttributes, SslMode, Url};
+use crate::secret::Secret;
 
 /// A peer that vanished without a word is noticed after this, plus [`KEEPALIVE_PROBES`] times [`KEEPALIVE_INTERVAL`].
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(30);

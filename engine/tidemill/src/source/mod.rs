@@ -16,7 +16,6 @@
 pub mod catalog;
 mod connect;
 mod error;
-mod pattern;
 mod pins;
 pub mod publication;
 pub mod quote;
@@ -31,10 +30,9 @@ pub mod wire;
 
 pub use connect::Connector;
 pub use error::{Error, Kind, Result, Runner, ServerError};
-pub use pattern::TablePattern;
 pub use server::{SERVER_VERSION_MIN, ServerInfo};
 pub use sql::Session;
-pub use url::{ChannelBinding, Host, RootCert, Secret, SessionAttributes, SslMode, Url};
+pub use url::{ChannelBinding, Host, RootCert, SessionAttributes, SslMode, Url};
 
 #[cfg(test)]
 mod tests;

@@ -4,7 +4,6 @@
 //! prepared transaction then comes when it commits, whole.
 
 use std::fmt;
-use std::str::FromStr;
 use std::time::Duration;
 
 use tidemill_change::Lsn;
@@ -16,38 +15,10 @@ use super::quote::ident;
 use super::server::{lsn, no_free_slot, wal_level};
 use super::sql::Session;
 use super::wire::{Cancel, Connection, Frames, Status, pooler};
+pub use crate::config::SlotName;
 
 /// A slot that is not made after this waits for somebody: time to look for whom.
 const WAIT_UNTOLD: Duration = Duration::from_secs(1);
-
-/// A slot's name, as the server would accept it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SlotName(String);
-
-impl SlotName {
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl FromStr for SlotName {
-    type Err = Error;
-
-    fn from_str(text: &str) -> Result<SlotName> {
-        let fits = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
-        if text.is_empty() || text.len() > 63 || !text.bytes().all(fits) {
-            let message = format!("`{text}` cannot be a slot's name: take 1 to 63 of a-z, 0-9 and _");
-            return Err(Error::new(Kind::Config, message));
-        }
-        Ok(SlotName(text.to_owned()))
-    }
-}
-
-impl fmt::Display for SlotName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
 
 /// A slot as `pg_replication_slots` shows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -243,7 +214,8 @@ pub async fn prove_replication(connector: &Connector) -> Result<()> {
 /// Proves that a slot could be made, by one that goes with its session.
 pub async fn prove(connector: &Connector, on_wait: impl FnMut(&[Blocker])) -> Result<()> {
     let mut connection = connector.replication().await?;
-    let name: SlotName = format!("tidemill_check_{}", connection.process_id()).parse()?;
+    let name = SlotName::parse(&format!("tidemill_check_{}", connection.process_id()))
+        .map_err(|message| Error::new(Kind::Config, message))?;
     let sql = format!("CREATE_REPLICATION_SLOT {name} TEMPORARY LOGICAL {PLUGIN} NOEXPORT_SNAPSHOT");
     match watched(connector, &mut connection, &sql, on_wait).await {
         Ok(_) => connection.query(&format!("DROP_REPLICATION_SLOT {name}")).await.map(|_| ()),
@@ -402,17 +374,4 @@ async fn explain_start(connector: &Connector, slot: &SlotName, error: Error) -> 
 fn last_number(error: &Error) -> Option<i32> {
     let message = &error.server_error()?.message;
     message.split(|c: char| !c.is_ascii_digit()).rfind(|digits| !digits.is_empty())?.parse().ok()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_slots_name_is_checked() {
-        for text in ["", "A", "a-b", "a b", &"x".repeat(64)] {
-            assert!(text.parse::<SlotName>().is_err(), "{text}");
-        }
-        assert_eq!("tidemill_1".parse::<SlotName>().unwrap().as_str(), "tidemill_1");
-    }
 }

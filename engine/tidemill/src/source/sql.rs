@@ -87,7 +87,7 @@ fn config(url: &Url, transport: &Transport) -> Config {
     config.user(&url.user).dbname(&url.database).application_name(&url.application_name);
     config.options(options(url.options.as_deref()));
     if let Some(password) = &url.password {
-        config.password(password.reveal());
+        config.password(password.expose());
     }
     config.channel_binding(match url.channel_binding {
         ChannelBinding::Disable => Binding::Disable,

@@ -10,37 +10,11 @@ use std::time::Duration;
 use percent_encoding::percent_decode_str;
 
 use super::error::{Error, Kind, Result};
+use crate::secret::Secret;
 
 /// How long one host may take until it has let us in. libpq waits for ever.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const PORT: u16 = 5432;
-
-/// A text that no log, error or debug output shows.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Secret(String);
-
-impl Secret {
-    pub fn new(text: impl Into<String>) -> Secret {
-        Secret(text.into())
-    }
-
-    /// The text itself, for the one place that sends it.
-    pub fn reveal(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("***")
-    }
-}
-
-impl fmt::Display for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("***")
-    }
-}
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Host {
@@ -434,7 +408,7 @@ mod tests {
                         sslrootcert=/ca.pem&sslcert=c&sslkey=k"
             .parse()
             .unwrap();
-        assert_eq!((url.user.as_str(), url.password.as_ref().unwrap().reveal()), ("us@er", "p:a/ß"));
+        assert_eq!((url.user.as_str(), url.password.as_ref().unwrap().expose()), ("us@er", "p:a/ß"));
         assert_eq!((url.database.as_str(), url.application_name.as_str()), ("my db", "x&y"));
         assert_eq!((url.options.as_deref(), url.connect_timeout), (Some("-c a=b"), Duration::from_secs(3)));
         assert_eq!((url.ssl_mode, url.channel_binding), (SslMode::VerifyFull, ChannelBinding::Require));

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use serde_json::json;
-use tidemill_change::Lsn;
+use tidemill_change::{Epoch, Lsn};
 
 use super::super::arguments::CheckArguments;
 use super::super::output::Output;
@@ -35,7 +35,7 @@ pub(super) async fn check(path: &Path, asked: &CheckArguments) -> Result<()> {
         let plan = Plan::resolve(&config, &session, &connector, &mut Plugins::default(), &mut findings).await?;
         if let Some(plan) = plan {
             look_at_source(&config, &plan, &connector, &session, reached, &mut findings).await?;
-            look_at_sinks(&config, &plan, &mut findings).await?;
+            look_at_sinks(&config, &plan, &mut findings).await;
             script = Some(plan::script(&findings, &plan.server));
         }
     }
@@ -90,16 +90,17 @@ async fn look_at_source(
     reached: Lsn,
     findings: &mut Findings,
 ) -> Result<()> {
-    let name: SlotName = config.source.slot.as_str().parse()?;
+    let name = &config.source.slot;
     let found = findings.take(SOURCE, slot::inspect(session, &name).await);
     let mut is_gone = false;
     if let (Some(slot), Some(state)) = (&found, State::read(&config.state)?) {
-        let look = Look { plan, name: &name, slot: slot.as_ref(), reached, state: &state };
+        let look = Look { plan, name, slot: slot.as_ref(), reached, state: &state };
         is_gone = look.is_gone()?;
         for difference in look.differences(Changed::Refuse)? {
             findings.wrong(&difference.subject, difference.error.to_string(), None);
         }
     }
+    let may_replicate = prove_replication(plan, connector, findings).await;
     match found {
         Some(Some(slot)) => {
             // Our own engine may well stream from it.
@@ -111,7 +112,8 @@ async fn look_at_source(
         }
         // That has been said.
         Some(None) if is_gone => {}
-        Some(None) => prove_slot(plan, connector, &name, findings).await,
+        Some(None) if may_replicate => prove_slot(plan, connector, name, findings).await,
+        Some(None) => {}
         None => {}
     }
     let tables: Vec<_> = plan.tables().iter().map(|table| (**table).clone()).collect();
@@ -130,6 +132,20 @@ async fn look_at_source(
     Ok(())
 }
 
+/// Whatever else is wrong with the server: a session of its own, since no catalog tells who may replicate.
+async fn prove_replication(plan: &Plan, connector: &Connector, findings: &mut Findings) -> bool {
+    let server = &plan.server;
+    let proved = findings.take(SOURCE, slot::prove_replication(connector).await).is_some();
+    if proved {
+        let message = format!(
+            "user `{}` may replicate; {} of {} replication slots and {} of {} WAL senders are in use",
+            server.user, server.slots_used, server.slots_max, server.senders_used, server.senders_max
+        );
+        findings.right(SOURCE, message);
+    }
+    proved
+}
+
 /// Privileges are proved by doing: a temporary slot on a replication connection, gone with its session.
 async fn prove_slot(plan: &Plan, connector: &Connector, name: &SlotName, findings: &mut Findings) {
     let free = [plan.server.require_free_slot(), plan.server.require_free_sender(), plan.server.require_logical()];
@@ -144,7 +160,7 @@ async fn prove_slot(plan: &Plan, connector: &Connector, name: &SlotName, finding
     }
 }
 
-async fn look_at_sinks(config: &Config, plan: &Plan, findings: &mut Findings) -> Result<()> {
+async fn look_at_sinks(config: &Config, plan: &Plan, findings: &mut Findings) {
     for sink_config in config.sinks.values() {
         let subject = format!("sink {}", sink_config.name);
         let sink = match deliver::options(sink_config)
@@ -157,27 +173,17 @@ async fn look_at_sinks(config: &Config, plan: &Plan, findings: &mut Findings) ->
             }
         };
         match sink.product().await {
-            Ok(product) => findings.right(&subject, format!("{} {}", product.name, product.version)),
+            Ok(product) => findings.right(&subject, format!("reached: {} {}", product.name, product.version)),
             Err(error) => {
                 findings.wrong(&subject, error.to_string(), None);
                 continue;
             }
         }
         for stream in plan.streams.iter().filter(|stream| stream.sink == sink_config.name) {
-            let subject = format!("stream {}", stream.name);
-            let preparation = Preparation::of(stream, plan.server.system, tidemill_change::Epoch::default())?;
-            for looked in preparation.look(&sink).await {
-                match looked {
-                    Ok(looked) => {
-                        findings.right(&subject, looked.line);
-                        if let Some(warning) = looked.warning {
-                            findings.warn(&subject, warning);
-                        }
-                    }
-                    Err(error) => findings.wrong(&subject, error.to_string(), None),
-                }
+            // What is wrong with it the plan has told.
+            if let Ok(preparation) = Preparation::of(stream, plan.server.system, Epoch::default()) {
+                preparation.look(&sink, &format!("stream {}", stream.name), findings).await;
             }
         }
     }
-    Ok(())
 }

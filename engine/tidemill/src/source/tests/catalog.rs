@@ -1,12 +1,13 @@
 use tidemill_change::{ElementKind, Kind as ColumnKind, ReplicaIdentity};
 
 use super::server::{Database, own, shared};
+use crate::config::TablePattern;
 use crate::source::catalog::{self, TableInfo, TableKind};
 use crate::source::publication::{self, Actions, Ensured, Wanted};
-use crate::source::{Error, Kind, ServerInfo, TablePattern};
+use crate::source::{Error, Kind, ServerInfo};
 
 async fn tables(db: &Database, include: &[&str], exclude: &[&str]) -> Result<Vec<TableInfo>, Error> {
-    let parse = |texts: &[&str]| texts.iter().map(|text| text.parse().unwrap()).collect::<Vec<TablePattern>>();
+    let parse = |texts: &[&str]| texts.iter().map(|text| TablePattern::parse(text).unwrap()).collect::<Vec<_>>();
     catalog::tables(&db.sql, &parse(include), &parse(exclude)).await
 }
 
@@ -197,7 +198,7 @@ async fn what_a_role_may_not_read_is_told_with_what_mends_it() {
     .await;
     let reader = db.as_role("reader").sql().await.unwrap();
     for (name, kind) in [("t", Kind::NoSelect), ("closed.t", Kind::NoSelect), ("guarded", Kind::RowSecurity)] {
-        let include = [name.parse().unwrap()];
+        let include = [TablePattern::parse(name).unwrap()];
         let look = async || catalog::tables(&reader, &include, &[]).await.unwrap()[0].require_readable("reader");
         let error = look().await.unwrap_err();
         assert_eq!(error.kind(), kind, "{error}");
@@ -324,7 +325,7 @@ async fn an_owners_script_makes_what_our_role_may_not() {
     )
     .await;
     let mut tide = db.as_role("Tide").sql().await.unwrap();
-    let include: Vec<TablePattern> = ["shop.a", "bare", "mine"].iter().map(|name| name.parse().unwrap()).collect();
+    let include = ["shop.a", "bare", "mine"].map(|name| TablePattern::parse(name).unwrap());
     let tables = catalog::tables(&tide, &include, &[]).await.unwrap();
     let mut script: String =
         tables.iter().filter_map(|table| table.require_identity().err()?.sql().map(str::to_owned)).collect();
@@ -352,7 +353,7 @@ async fn an_owners_script_makes_what_our_role_may_not() {
     db.run("CREATE TABLE more (id int PRIMARY KEY); CREATE TABLE \"it's\" (id int PRIMARY KEY)").await;
     db.run("ALTER PUBLICATION \"tide \"\"mill\"\"\" SET (publish = 'insert', publish_via_partition_root = false)")
         .await;
-    let include = ["shop.a", "more", "\"it's\""].map(|name| name.parse().unwrap());
+    let include = ["shop.a", "more", "\"it's\""].map(|name| TablePattern::parse(name).unwrap());
     let more = catalog::tables(&tide, &include, &[]).await.unwrap();
     let error = publication::ensure(&mut tide, "Tide", wanted(&more)).await.unwrap_err();
     assert!(error.kind() == Kind::PublicationLacks && error.to_string().contains("owner `postgres`"), "{error}");

@@ -105,7 +105,7 @@ async fn lie(acceptor: TlsAcceptor, mut socket: TcpStream, answers: &[&[u8]]) ->
         tls.write_u32(answer.len() as u32 + 4).await?;
         tls.write_all(answer).await?;
         tls.flush().await?;
-        if answer != b"\0\0\0\0" {
+        if *answer != b"\0\0\0\0" {
             tls.read_u8().await?;
             let length = tls.read_u32().await? as usize;
             tls.read_exact(&mut vec![0; length - 4]).await?;

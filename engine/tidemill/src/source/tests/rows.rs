@@ -2,13 +2,14 @@ use std::time::Duration;
 
 use super::server::{Database, own, shared};
 use super::stream::rows;
+use crate::config::TablePattern;
 use crate::source::catalog::{self, TableInfo};
 use crate::source::reread::{KEYS_MAX, Reread, Wanted};
 use crate::source::snapshot::{Selection, SnapshotSource};
 use crate::source::{Kind, Session};
 
 async fn table(session: &Session, name: &str) -> TableInfo {
-    catalog::tables(session, &[name.parse().unwrap()], &[]).await.unwrap().remove(0)
+    catalog::tables(session, &[TablePattern::parse(name).unwrap()], &[]).await.unwrap().remove(0)
 }
 
 #[tokio::test]

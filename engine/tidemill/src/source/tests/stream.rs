@@ -3,6 +3,7 @@ use std::time::Duration;
 use tidemill_change::Lsn;
 
 use super::server::{Database, connector, own, shared};
+use crate::config::TablePattern;
 use crate::source::slot::{self, Blocker, SlotName, Stream};
 use crate::source::snapshot::{Selection, SnapshotSource};
 use crate::source::wire::{Payload, Status};
@@ -146,7 +147,7 @@ async fn the_slots_snapshot_has_what_its_stream_has_not() {
     db.run("INSERT INTO t VALUES (3, 'late')").await;
     db.run("DELETE FROM t WHERE id = 1").await;
     let mut source = SnapshotSource::exported(&db.connector, &created.snapshot).await.unwrap();
-    let include = ["t", "parts", "empty"].map(|name| name.parse().unwrap());
+    let include = ["t", "parts", "empty"].map(|name| TablePattern::parse(name).unwrap());
     let mut copied = Vec::new();
     for table in catalog::tables(&db.sql, &include, &[]).await.unwrap() {
         let copy = Selection { table: &table, columns: None, condition: None };
@@ -154,7 +155,7 @@ async fn the_slots_snapshot_has_what_its_stream_has_not() {
         copied.push(rows(&mut source).await);
     }
     assert_eq!(copied, [vec!["\n"], vec!["7\n"], vec!["1\ta\\tb\\n\\\\\n", "2\t\\N\n"]]);
-    let table = &catalog::tables(&db.sql, &["t".parse().unwrap()], &[]).await.unwrap()[0];
+    let table = &catalog::tables(&db.sql, &[TablePattern::parse("t").unwrap()], &[]).await.unwrap()[0];
     source.copy(Selection { table, columns: Some(&[1, 0]), condition: Some("v IS NULL -- so") }).await.unwrap();
     assert_eq!(rows(&mut source).await, ["\\N\t2\n"]);
     source.finish().await.unwrap();

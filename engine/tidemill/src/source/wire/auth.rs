@@ -9,8 +9,9 @@ use postgres_protocol::message::frontend;
 
 use super::super::error::{Error, Kind, Result, ServerError};
 use super::super::pins::{PINS, REPLICATION_PINS, TRANSACTION_TIMEOUT_SINCE, not_in_force};
-use super::super::url::{ChannelBinding, Secret, Url};
+use super::super::url::{ChannelBinding, Url};
 use super::{Connection, Mode};
+use crate::secret::Secret;
 
 impl Connection {
     pub(super) async fn start(&mut self, url: &Url, replication: bool, end_point: Option<Vec<u8>>) -> Result<()> {
@@ -67,15 +68,15 @@ impl Connection {
                 0 if must_bind && !bound => return Err(unbound()),
                 0 => return Ok(()),
                 3 | 5 if must_bind => return Err(unbound()),
-                3 => self.password(password(url)?.reveal().as_bytes())?,
+                3 => self.password(password(url)?.expose().as_bytes())?,
                 5 if body.len() == 4 => {
                     let salt = body.as_ref().try_into().expect("length checked above");
-                    let hash = md5_hash(url.user.as_bytes(), password(url)?.reveal().as_bytes(), salt);
+                    let hash = md5_hash(url.user.as_bytes(), password(url)?.expose().as_bytes(), salt);
                     self.password(hash.as_bytes())?;
                 }
                 10 => {
                     let choice = Mechanism::choose(&body, url.channel_binding, end_point.clone())?;
-                    let begun = ScramSha256::new(password(url)?.reveal().as_bytes(), choice.binding);
+                    let begun = ScramSha256::new(password(url)?.expose().as_bytes(), choice.binding);
                     frontend::sasl_initial_response(choice.name, begun.message(), &mut self.output).map_err(broken)?;
                     scram = Some((begun, choice.name));
                 }

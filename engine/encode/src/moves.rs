@@ -131,11 +131,9 @@ impl Moves {
                 continue;
             }
             let is_known = self.places.contains_key(&place);
-            if !(planned.arrivals > 0 && lane.shares_places) && !is_known {
-                continue;
-            }
-            if !is_known && self.places.len() >= MOVES_MAX {
-                self.is_full = true;
+            let is_of_interest = planned.arrivals > 0 && lane.shares_places;
+            if !is_known && (!is_of_interest || self.places.len() >= MOVES_MAX) {
+                self.is_full |= is_of_interest;
                 continue;
             }
             let digests = match &mut digests[planned.batch as usize] {

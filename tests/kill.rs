@@ -131,3 +131,35 @@ fn the_walsender_is_ended() {
     equal(&world);
     world.drop_slot();
 }
+
+/// A deferred key lets rows take each other's places, and a large transaction does that over several buckets.
+#[test]
+fn rows_that_move_to_each_others_keys_in_a_large_transaction() {
+    let world = World::new("kill_moves");
+    world.sql.run(
+        "CREATE TABLE products (id bigint PRIMARY KEY DEFERRABLE INITIALLY DEFERRED, name text, price numeric DEFAULT 10);
+         ALTER TABLE products REPLICA IDENTITY FULL;
+         INSERT INTO products SELECT n, 'row ' || n FROM generate_series(1, 25000) n",
+    );
+    let stall = Stall::before(world.index.address());
+    world.config_with(&format!("url: {}", world.url()), &format!("url: http://{}", stall.address), PRODUCTS);
+    world.catch_up();
+    world.sql.run("UPDATE products SET id = id + 1");
+    world.catch_up();
+    equal(&world);
+
+    // Two rows far apart, and the engine dies between the buckets.
+    let mut engine = world.start();
+    engine.await_log("streaming");
+    stall.hold(true);
+    world.sql.run(
+        "UPDATE products SET id = CASE id WHEN 5 THEN 24000 WHEN 24000 THEN 5 ELSE id END, price = price + 1;
+         UPDATE products SET id = id - 1",
+    );
+    stall.await_held();
+    engine.kill();
+    stall.hold(false);
+    world.catch_up();
+    equal(&world);
+    world.drop_slot();
+}

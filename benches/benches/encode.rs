@@ -97,6 +97,7 @@ fn encoding() -> Encoding {
         long_id: LongId::Refuse,
         actions: Actions::default(),
         epoch: Epoch::default(),
+        exclusive: Default::default(),
     }
 }
 

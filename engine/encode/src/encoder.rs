@@ -50,15 +50,24 @@ impl Encoder {
         Places::resolve(&self.encoding, relation).map(drop)
     }
 
-    /// Encodes one cut. After an error nothing has changed, and the same cut can be given again.
+    /// Encodes one cut of whole commits. After an error nothing has changed, and the same cut can be given again.
     pub fn encode(&mut self, cut: &[Staged]) -> Result<Encoded, Error> {
+        self.encode_cut(cut, false)
+    }
+
+    /// The same for a cut that ends inside a transaction; those that follow go on with it, or begin it again.
+    pub fn encode_part(&mut self, cut: &[Staged]) -> Result<Encoded, Error> {
+        self.encode_cut(cut, true)
+    }
+
+    fn encode_cut(&mut self, cut: &[Staged], goes_on: bool) -> Result<Encoded, Error> {
         let mut lanes = Vec::with_capacity(cut.len());
         for staged in cut {
             let places = self.places(&staged.source.relation)?;
             let shape = self.shape(staged.documents.schema_ref())?;
             lanes.push(Lane::new(staged, places, shape, self.rules)?);
         }
-        self.plan.make(&self.encoding, &mut lanes)?;
+        self.plan.make(&self.encoding, &mut lanes, goes_on)?;
         let (body, actions) = self.write(&lanes);
         let arena = &self.plan.arena.bytes;
         let routed = self.encoding.routing.is_some();

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use tidemill_change::{Change, NO_ROW, Staged, Unreadable};
+use tidemill_change::{Change, NO_ROW, ReplicaIdentity, Staged, Unreadable};
 
 use crate::Error;
 use crate::column::{Column, Rules};
@@ -17,6 +17,8 @@ pub(crate) struct Lane<'a> {
     pub(crate) shape: Arc<Shape>,
     pub(crate) columns: Vec<Column<'a>>,
     pub(crate) images: Images<'a>,
+    /// Two rows of the table may be at one place within a transaction, and its old images tell them apart.
+    pub(crate) shares_places: bool,
     unfit: Vec<UnfitRow>,
     /// Rejects as (row, place in `staged.rejects`), ascending.
     rejects: Vec<(u32, u32)>,
@@ -60,7 +62,8 @@ impl<'a> Lane<'a> {
         let images = places.images(&staged.source.rows, &staged.source.old)?;
         let mut rejects: Vec<_> = staged.rejects.iter().zip(0..).map(|(reject, at)| (reject.row, at)).collect();
         rejects.sort_unstable();
-        Ok(Lane { staged, places, shape, columns, images, unfit, rejects, at: Cursor::default() })
+        let shares_places = places.are_shared && places.relation.replica_identity == ReplicaIdentity::Full;
+        Ok(Lane { staged, places, shape, columns, images, shares_places, unfit, rejects, at: Cursor::default() })
     }
 
     pub(crate) fn change(&self, at: u32) -> &'a Change {

@@ -19,6 +19,7 @@ mod document;
 mod encoder;
 mod error;
 mod lane;
+mod moves;
 mod number;
 mod place;
 mod plan;
@@ -30,7 +31,7 @@ mod time;
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use bytes::Bytes;
 use tidemill_change::{Epoch, Op, TableId, Version};
@@ -53,6 +54,8 @@ pub struct Encoding {
     pub long_id: LongId,
     pub actions: Actions,
     pub epoch: Epoch,
+    /// Tables whose documents have their ids of a key that is not deferrable: no two rows ever meet at one place.
+    pub exclusive: HashSet<TableId>,
 }
 
 /// What a document's id is made of. Where several columns make it, `%`, `-` and the signs that a template has between two of

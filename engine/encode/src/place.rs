@@ -56,6 +56,8 @@ pub(crate) struct Places {
     /// The index, where it is the same for all rows.
     constant_index: Option<Constant>,
     has_routing: bool,
+    /// See [`Encoding::exclusive`].
+    pub(crate) are_shared: bool,
 }
 
 /// A name that is the same for all rows.
@@ -177,6 +179,7 @@ impl Places {
             long_id: encoding.long_id,
             constant_index,
             has_routing: encoding.routing.is_some(),
+            are_shared: !encoding.exclusive.contains(&relation.id),
         })
     }
 

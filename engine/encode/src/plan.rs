@@ -10,10 +10,12 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
+use arrow_array::RecordBatch;
 use hashbrown::HashTable;
-use tidemill_change::{BUCKET_LAST, Change, Lsn, NO_ROW, OldImage, Op, Staged, Version};
+use tidemill_change::{BUCKET_LAST, Change, ChangeBatch, Lsn, NO_ROW, OldImage, Op, Relation, Staged, Version};
 
 use crate::lane::{Lane, Outcome};
+use crate::moves::{self, MOVES_MAX, Moves, Whose};
 use crate::place::{Arena, Image, Place, Placeless};
 use crate::{Counts, Encoding, Error};
 
@@ -29,7 +31,10 @@ pub(crate) struct Planned {
     pub(crate) serial: bool,
     pub(crate) live: bool,
     /// A later change of the document was rejected, so that `document` is not what its row last was.
-    outdated: bool,
+    pub(crate) outdated: bool,
+    /// The rows that came to this place, but for as many as have left it since: so many may be about to leave it that
+    /// were there before.
+    pub(crate) arrivals: u32,
 }
 
 /// A change that makes no action because it was refused.
@@ -57,11 +62,18 @@ pub(crate) struct Plan {
     pub(crate) counts: Counts,
     /// The last action of each document.
     last: HashTable<u32>,
+    /// What earlier cuts of a transaction leave to its next.
+    moves: Moves,
+    /// Places whose row was last refused, so that nothing is known of what is there.
+    forgotten: Vec<u64>,
 }
 
 impl Plan {
-    pub(crate) fn make(&mut self, encoding: &Encoding, lanes: &mut [Lane<'_>]) -> Result<(), Error> {
+    /// After an error nothing is kept of the cut. `goes_on`: it ends inside a transaction.
+    pub(crate) fn make(&mut self, encoding: &Encoding, lanes: &mut [Lane<'_>], goes_on: bool) -> Result<(), Error> {
+        self.moves.begin(lanes);
         self.arena.bytes.clear();
+        self.forgotten.clear();
         self.actions.clear();
         self.refused.clear();
         self.counts = Counts::default();
@@ -70,7 +82,13 @@ impl Plan {
         let actions = &self.actions;
         self.last.reserve(changes, |&at| actions[at as usize].place.key);
         let mut planner = Planner { encoding, plan: self };
-        in_order(lanes, |lanes, batch, change| planner.change(lanes, batch, change))
+        in_order(lanes, |lanes, batch, change| planner.change(lanes, batch, change))?;
+        if goes_on {
+            self.moves.keep(lanes, &self.actions, &self.forgotten, &self.arena.bytes)
+        } else {
+            self.moves.clear();
+            Ok(())
+        }
     }
 }
 
@@ -143,8 +161,8 @@ impl Planner<'_> {
             return Err(Error::batch(format!("a batch of {} is not sound: a row is missing", lane.places.relation)));
         }
         match lane.outcome(change.row) {
-            Outcome::Document(document) => self.index(lanes, seen, document),
-            Outcome::Filtered => self.filtered(lanes, seen),
+            Outcome::Document(document) => return self.index(lanes, seen, document),
+            Outcome::Filtered => return self.filtered(lanes, seen),
             Outcome::Unreadable(first) => {
                 placeable(lane, first)?;
                 self.refuse_outcome(lanes, seen, Outcome::Unreadable(first));
@@ -163,7 +181,7 @@ impl Planner<'_> {
             )));
         }
         match self.place(lane, seen, Image::Old) {
-            Ok(place) => self.push_delete(lanes, seen, place),
+            Ok(place) => return self.push_delete(lanes, seen, place),
             Err(why @ Placeless::Untold(_)) => self.refuse(seen, None, Why::Placeless(why)),
             // No document can be there.
             Err(_) => self.plan.counts.placeless += 1,
@@ -172,43 +190,48 @@ impl Planner<'_> {
     }
 
     /// Indexes a row, and where it came from another place deletes it there.
-    fn index(&mut self, lanes: &[Lane<'_>], seen: Seen<'_>, document: u32) {
+    fn index(&mut self, lanes: &[Lane<'_>], seen: Seen<'_>, document: u32) -> Result<(), Error> {
         let lane = &lanes[seen.batch as usize];
         let new = match self.place(lane, seen, Image::New) {
             Ok(new) => new,
-            Err(why) => return self.refuse(seen, None, Why::Placeless(why)),
+            Err(why) => {
+                self.refuse(seen, None, Why::Placeless(why));
+                return Ok(());
+            }
         };
+        let mut arrivals = u32::from(seen.change.op == Op::Insert);
         if let Some(old) = self.old_place(lane, seen)
             && !old.is(new, &self.plan.arena.bytes)
         {
-            self.push_delete(lanes, seen, old);
+            self.push_delete(lanes, seen, old)?;
+            arrivals = 1;
         }
-        self.push(seen, new, document);
+        self.push(seen, new, document, arrivals);
+        Ok(())
     }
 
     /// A row that no document was made of: an update may have made it leave, an insert changes nothing.
-    fn filtered(&mut self, lanes: &[Lane<'_>], seen: Seen<'_>) {
+    fn filtered(&mut self, lanes: &[Lane<'_>], seen: Seen<'_>) -> Result<(), Error> {
         self.plan.counts.filtered += 1;
         if seen.change.op == Op::Insert {
-            return;
+            return Ok(());
         }
         let lane = &lanes[seen.batch as usize];
         let place = match seen.change.old_image {
             OldImage::None => self.place(lane, seen, Image::New).ok(),
             OldImage::Key | OldImage::Full => self.old_place(lane, seen),
         };
-        if let Some(place) = place {
-            self.push_delete(lanes, seen, place);
-        }
+        place.map_or(Ok(()), |place| self.push_delete(lanes, seen, place))
     }
 
     fn refuse_outcome(&mut self, lanes: &[Lane<'_>], seen: Seen<'_>, outcome: Outcome) {
         let lane = &lanes[seen.batch as usize];
         let place = self.place(lane, seen, Image::New).ok();
-        if let Some(place) = place
-            && let Some(&last) = self.last(place)
-        {
-            self.plan.actions[last as usize].outdated = true;
+        if let Some(place) = place {
+            self.plan.forgotten.push(moves::hash(place, &self.plan.arena.bytes));
+            if let Some(&last) = self.last(place) {
+                self.plan.actions[last as usize].outdated = true;
+            }
         }
         self.refuse(seen, place, Why::Outcome(outcome));
     }
@@ -229,31 +252,61 @@ impl Planner<'_> {
         self.place(lane, seen, Image::Old).ok()
     }
 
-    fn push_delete(&mut self, lanes: &[Lane<'_>], seen: Seen<'_>, place: Place) {
-        if self.is_taken(lanes, seen, place) {
+    fn push_delete(&mut self, lanes: &[Lane<'_>], seen: Seen<'_>, place: Place) -> Result<(), Error> {
+        if self.is_taken(lanes, seen, place)? {
             self.plan.counts.superseded += 1;
-            return;
+            return Ok(());
         }
-        self.push(seen, place, NO_ROW);
+        self.push(seen, place, NO_ROW, 0);
+        Ok(())
     }
 
     /// Whether another row has moved to the place that this row leaves, within its transaction: a deferred key lets two
     /// rows trade places, and the document there is then the other's. The full old image tells: it is not the image
     /// that was indexed.
-    fn is_taken(&self, lanes: &[Lane<'_>], seen: Seen<'_>, place: Place) -> bool {
+    fn is_taken(&mut self, lanes: &[Lane<'_>], seen: Seen<'_>, place: Place) -> Result<bool, Error> {
         if seen.change.old_image != OldImage::Full || !self.encoding.takes_all_rows() {
-            return false;
-        }
-        let Some(&last) = self.last(place) else { return false };
-        let last = &self.plan.actions[last as usize];
-        if last.document == NO_ROW || last.outdated || last.batch != seen.batch {
-            return false;
+            return Ok(false);
         }
         let lane = &lanes[seen.batch as usize];
         let source = &lane.staged.source;
-        let indexed = lane.change(last.change);
-        indexed.commit == seen.change.commit
-            && source.rows.slice(indexed.row as usize, 1) != source.old.slice(seen.change.old as usize, 1)
+        let row = source.old.slice(seen.change.old as usize, 1);
+        let Some(&last) = self.last(place) else { return self.was_taken(lane, seen, place, &row) };
+        let action = &self.plan.actions[last as usize];
+        if action.document == NO_ROW || action.outdated {
+            return Ok(false);
+        }
+        let its = &lanes[action.batch as usize];
+        let indexed = its.change(action.change);
+        let is_same_commit = its.staged.source.commit_of(indexed).lsn == source.commit_of(seen.change).lsn;
+        let taken = is_same_commit && is_another(&its.staged.source, indexed.row, &source.relation, &row);
+        if taken {
+            let arrivals = &mut self.plan.actions[last as usize].arrivals;
+            *arrivals = arrivals.saturating_sub(1);
+        }
+        Ok(taken)
+    }
+
+    /// The same, by what earlier cuts of the transaction brought there.
+    fn was_taken(&self, lane: &Lane<'_>, seen: Seen<'_>, place: Place, row: &RecordBatch) -> Result<bool, Error> {
+        if !lane.shares_places {
+            return Ok(false);
+        }
+        let relation = &lane.places.relation;
+        let place = moves::hash(place, &self.plan.arena.bytes);
+        if self.plan.forgotten.contains(&place) {
+            return Ok(false);
+        }
+        let commit = lane.staged.source.commit_of(seen.change).lsn;
+        match self.plan.moves.whose(commit, place, relation, row)? {
+            Whose::Its => Ok(false),
+            Whose::Anothers => Ok(true),
+            Whose::Unknown => Err(Error::batch(format!(
+                "the transaction committed at {commit} brings rows of {relation} to more than {MOVES_MAX} keys and takes others away from \
+                 them, which its deferrable key allows, and nothing tells any more which of them stay: `tidemill teardown` and \
+                 `tidemill run` reads all rows anew"
+            ))),
+        }
     }
 
     fn last(&self, place: Place) -> Option<&u32> {
@@ -261,7 +314,7 @@ impl Planner<'_> {
         last.find(place.key, |&at| same(&actions[at as usize], place, &arena.bytes))
     }
 
-    fn push(&mut self, seen: Seen<'_>, place: Place, document: u32) {
+    fn push(&mut self, seen: Seen<'_>, place: Place, document: u32, mut arrivals: u32) {
         let Plan { arena, actions, last, counts, .. } = &mut *self.plan;
         let next = actions.len() as u32;
         let entry = last.entry(
@@ -272,7 +325,9 @@ impl Planner<'_> {
         match entry {
             hashbrown::hash_table::Entry::Occupied(mut entry) => {
                 let earlier = std::mem::replace(entry.get_mut(), next);
-                actions[earlier as usize].live = false;
+                let earlier = &mut actions[earlier as usize];
+                earlier.live = false;
+                arrivals += earlier.arrivals;
                 counts.superseded += 1;
             }
             hashbrown::hash_table::Entry::Vacant(entry) => {
@@ -288,6 +343,7 @@ impl Planner<'_> {
             serial: seen.change.bucket >= BUCKET_LAST,
             live: true,
             outdated: false,
+            arrivals,
         });
     }
 }
@@ -304,6 +360,19 @@ fn placeable(lane: &Lane<'_>, first: usize) -> Result<(), Error> {
         "column `{name}` of {relation}, which names the documents, has a value that cannot be read ({}): mend or delete the row;          a backfill can then go on, and a change that is in the WAL already is passed by `tidemill teardown` and `tidemill run`, which          reads all rows anew",
         cell.message
     )))
+}
+
+/// Whether the row that was indexed is not the one whose old image this is. Of a table that changed its shape in between,
+/// the columns tell that both shapes have.
+fn is_another(source: &ChangeBatch, indexed: u32, relation: &Relation, old: &RecordBatch) -> bool {
+    if source.relation.id != relation.id {
+        return true;
+    }
+    let named = source.relation.columns.iter().zip(source.rows.columns());
+    named.into_iter().any(|(column, values)| {
+        let at = relation.column(&column.name).filter(|&at| relation.columns[at].kind == column.kind);
+        at.is_some_and(|at| values.slice(indexed as usize, 1).as_ref() != old.column(at).as_ref())
+    })
 }
 
 /// Whether a planned action is about the document at that place. The index is in the arena for all of a stream's batches

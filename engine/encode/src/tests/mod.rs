@@ -2,6 +2,7 @@
 
 mod changes;
 mod documents;
+mod moves;
 mod places;
 mod properties;
 mod story;

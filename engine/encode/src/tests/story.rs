@@ -1,6 +1,6 @@
 //! Batches told as stories: rows as texts, changes one after the other.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use arrow_array::builder::{
@@ -30,6 +30,7 @@ pub(super) fn encoding() -> Encoding {
         long_id: LongId::Refuse,
         actions: Actions::default(),
         epoch: Epoch::default(),
+        exclusive: HashSet::new(),
     }
 }
 

@@ -70,7 +70,7 @@ impl Worker {
             self.observed.metrics.rows_in.inc_by(rows as u64);
             let encoded = match &job.fault {
                 Some(fault) => Err(fault.clone()),
-                None => match self.encode(&job.batches, &made) {
+                None => match self.encode(&job, &made) {
                     Some(encoded) => encoded,
                     None => return,
                 },
@@ -83,15 +83,19 @@ impl Worker {
     }
 
     /// `None` where nobody waits for it any more.
-    fn encode(&mut self, batches: &[Arc<ChangeBatch>], made: &mpsc::Sender<Made>) -> Option<Result<Encoded, String>> {
-        let mut staged: Vec<Staged> = Vec::with_capacity(batches.len());
-        for batch in batches {
+    fn encode(&mut self, job: &Job, made: &mpsc::Sender<Made>) -> Option<Result<Encoded, String>> {
+        let mut staged: Vec<Staged> = Vec::with_capacity(job.batches.len());
+        for batch in &job.batches {
             match self.stage(batch, made)? {
                 Ok(passed) => staged.push(passed),
                 Err(reason) => return Some(Err(reason)),
             }
         }
-        Some(self.encoder.encode(&staged).map_err(|error| error.to_string()))
+        let encoded = match job.ticket {
+            Ticket::Span { to: None, .. } => self.encoder.encode_part(&staged),
+            _ => self.encoder.encode(&staged),
+        };
+        Some(encoded.map_err(|error| error.to_string()))
     }
 
     /// Passes a batch through the stages, again and again where a plugin asks for that: so it waits for nobody but its

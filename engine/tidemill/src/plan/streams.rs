@@ -1,12 +1,12 @@
 //! A stream, resolved: its tables, its plugins opened on them, where each document goes.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
 
 use arrow_schema::SchemaRef;
 use serde_json::{Value, json};
-use tidemill_change::{Relation, ReplicaIdentity};
+use tidemill_change::{Relation, ReplicaIdentity, TableId};
 use tidemill_encode as encode;
 use tidemill_stage::{Chain, Engine, Limits, Plugin, Stage};
 
@@ -169,7 +169,21 @@ impl StreamPlan {
                 delete: config.actions.delete,
             },
             epoch,
+            exclusive: self.exclusive(),
         }
+    }
+
+    /// The tables of which no two rows can be at one place, were it within a transaction.
+    fn exclusive(&self) -> HashSet<TableId> {
+        let names_the_key = |table: &TableInfo| match &self.id {
+            encode::IdRule::Key(_) => true,
+            encode::IdRule::Template(template) => {
+                let mut key = table.primary_key.iter().map(|&column| &table.relation.columns[column].name);
+                key.all(|name| template.columns().any(|column| column == name))
+            }
+        };
+        let tables = self.tables.iter().filter(|table| table.key_is_immediate && names_the_key(table));
+        tables.map(|table| table.relation.id).collect()
     }
 }
 

@@ -41,6 +41,8 @@ pub struct TableInfo {
     pub generated: Vec<String>,
     /// Columns of the relation, in the key's order; empty where there is no primary key, or a generated column in it.
     pub primary_key: Vec<usize>,
+    /// It is checked at each row, so that no two rows have one key even within a transaction.
+    pub key_is_immediate: bool,
     /// Updates and deletes tell which row they were.
     pub has_identity: bool,
     /// Partitions of which that is not so, as `schema.name`, quoted.
@@ -302,6 +304,7 @@ fn table(row: &Row, columns: Vec<CatalogColumn>, keys: &Keys) -> Result<TableInf
         columns: columns.into_iter().map(|column| column.info).collect(),
         kind,
         generated: generated.into_iter().map(|column| column.column.name).collect(),
+        key_is_immediate: keys.primary_is_immediate && !primary_key.is_empty(),
         primary_key,
         has_identity: full || identity_columns.is_some(),
         partitions_without_identity: Vec::new(),

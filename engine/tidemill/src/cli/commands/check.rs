@@ -91,7 +91,7 @@ async fn look_at_source(
     findings: &mut Findings,
 ) -> Result<()> {
     let name = &config.source.slot;
-    let found = findings.take(SOURCE, slot::inspect(session, &name).await);
+    let found = findings.take(SOURCE, slot::inspect(session, name).await);
     let mut is_gone = false;
     if let (Some(slot), Some(state)) = (&found, State::read(&config.state)?) {
         let look = Look { plan, name, slot: slot.as_ref(), reached, state: &state };

@@ -517,6 +517,7 @@ impl Engine {
         // Tasks before workers: a task that finds its worker gone takes that for a defect.
         self.tasks.abort_all();
         while self.tasks.join_next().await.is_some() {}
+        tracing::info!(settled = %self.shared.settled(), "stopped");
         self.shared.streams.clear();
     }
 }

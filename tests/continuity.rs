@@ -6,9 +6,8 @@ use std::process::Command;
 
 use tidemill::private_postgres::{Options, PrivatePostgres};
 
+use crate::harness::items::ITEMS;
 use crate::harness::{Outcome, PATIENCE, World, await_some};
-
-const ITEMS: &str = "streams: [{ name: items, from: public.items, index: items }]";
 
 fn items(world: World) -> World {
     world.sql.run("CREATE TABLE items (id bigint PRIMARY KEY, name text); INSERT INTO items VALUES (1, 'first')");

@@ -2,6 +2,7 @@
 //! story, and the engine as its own process, as an operator runs it.
 
 pub(crate) mod http;
+pub(crate) mod items;
 pub(crate) mod made;
 pub(crate) mod pooler;
 pub(crate) mod processes;
@@ -169,7 +170,12 @@ impl World {
 
     /// Writes `tidemill.yaml`: source and sink of this world, and what the story says of streams.
     pub(crate) fn config(&self, streams: &str) -> PathBuf {
-        self.config_with(&format!("url: {}", self.url()), &format!("url: {}", self.index.url), streams)
+        self.config_to(&self.index.url, streams)
+    }
+
+    /// The same with another sink.
+    pub(crate) fn config_to(&self, sink_url: &str, streams: &str) -> PathBuf {
+        self.config_with(&format!("url: {}", self.url()), &format!("url: {sink_url}"), streams)
     }
 
     pub(crate) fn config_with(&self, source: &str, sink: &str, streams: &str) -> PathBuf {

@@ -8,21 +8,10 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use crate::harness::http::Http;
+use crate::harness::items::{ITEMS, items};
 use crate::harness::scripted::{Answer, ScriptedSink};
 use crate::harness::search_server::free_port;
 use crate::harness::{Outcome, PATIENCE, Stall, World, await_some, says};
-
-const ITEMS: &str = "streams: [{ name: items, from: public.items, index: items }]";
-
-fn items(story: &str, rows: u32) -> World {
-    let world = World::new(story);
-    world.sql.run(&format!(
-        "CREATE TABLE items (id bigint PRIMARY KEY, name text);
-         INSERT INTO items SELECT n, 'first' FROM generate_series(1, {rows}) n"
-    ));
-    world.config(ITEMS);
-    world
-}
 
 /// The first stream of `status`, once it is as it should be.
 #[track_caller]
@@ -168,7 +157,7 @@ fn a_truncate_whose_search_is_cut_off_begins_again() {
         }
         None
     });
-    world.config_with(&format!("url: {}", world.url()), &format!("url: {}", sink.url), ITEMS);
+    world.config_to(&sink.url, ITEMS);
     let mut engine = world.start();
     engine.await_log("streaming");
     world.await_documents("items", |documents| documents.len() == 3);
@@ -221,7 +210,7 @@ fn a_stream_says_what_it_waits_for_from_the_first() {
     let world = items("mute", 1);
     let stall = Stall::before(world.index.address());
     stall.hold(true);
-    world.config_with(&format!("url: {}", world.url()), &format!("url: http://{}", stall.address), ITEMS);
+    world.config_to(&format!("http://{}", stall.address), ITEMS);
     let mut engine = world.start();
     stall.await_held();
     engine.await_log("backfill begins");
@@ -350,7 +339,7 @@ fn a_stream_that_lags_is_not_ready() {
     let stall = Stall::before(world.index.address());
     let port = free_port();
     let streams = format!("{ITEMS}\nhttp: {{ listen: \"127.0.0.1:{port}\" }}\nready: {{ lag: 1s }}");
-    world.config_with(&format!("url: {}", world.url()), &format!("url: http://{}", stall.address), &streams);
+    world.config_to(&format!("http://{}", stall.address), &streams);
     let engine = world.start();
     let probe = Http::open(&format!("http://127.0.0.1:{port}"));
     let page = |path: &str| {

@@ -5,19 +5,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
+use crate::harness::items::{ITEMS, items};
 use crate::harness::{Faults, PATIENCE, Sql, World, await_some, postgres};
-
-const ITEMS: &str = "streams: [{ name: items, from: public.items, index: items }]";
-
-fn items(story: &str, rows: u32) -> World {
-    let world = World::new(story);
-    world.sql.run(&format!(
-        "CREATE TABLE items (id bigint PRIMARY KEY, name text);
-         INSERT INTO items SELECT n, 'first' FROM generate_series(1, {rows}) n"
-    ));
-    world.config(ITEMS);
-    world
-}
 
 fn ids(world: &World, index: &str) -> Vec<String> {
     world.documents(index).into_keys().collect()
@@ -107,7 +96,7 @@ fn each_refused_row_of_a_backfill_has_its_letter() {
 fn a_truncate_goes_on_after_a_refusal_and_a_resume() {
     let world = items("truncate_refused", 3);
     let faults = Faults::before(world.index.address());
-    world.config_with(&format!("url: {}", world.url()), &format!("url: {}", faults.url), ITEMS);
+    world.config_to(&faults.url, ITEMS);
     let mut engine = world.start();
     engine.await_log("streaming");
     faults.answer("_bulk", 401);
@@ -127,7 +116,7 @@ fn a_truncate_goes_on_after_a_refusal_and_a_resume() {
 fn a_truncate_waits_for_a_sink_that_is_not_available() {
     let world = items("truncate_away", 3);
     let faults = Faults::before(world.index.address());
-    world.config_with(&format!("url: {}", world.url()), &format!("url: {}", faults.url), ITEMS);
+    world.config_to(&faults.url, ITEMS);
     let mut engine = world.start();
     engine.await_log("streaming");
     faults.answer("_refresh", 503);
@@ -372,7 +361,7 @@ fn a_large_value_in_a_column_that_went() {
 fn a_backfill_asked_for_during_a_backfill() {
     let world = items("twice", 40_000);
     let stall = crate::harness::Stall::before(world.index.address());
-    world.config_with(&format!("url: {}", world.url()), &format!("url: http://{}", stall.address), ITEMS);
+    world.config_to(&format!("http://{}", stall.address), ITEMS);
     let mut engine = world.start();
     engine.await_log("backfill begins");
     stall.hold(true);

@@ -43,6 +43,7 @@ pub(crate) fn await_some<T>(patience: Duration, mut look: impl FnMut() -> Option
 pub(crate) fn tidemill() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tidemill"));
     command.env_remove("STATE_DIRECTORY").stdin(Stdio::null());
+    command.env("CACHE_DIRECTORY", concat!(env!("CARGO_TARGET_TMPDIR"), "/cache"));
     command
 }
 

@@ -1,7 +1,9 @@
 //! Conditions, plugins, and what they refuse. None of it reaches a row.
 
+use std::os::unix::fs::PermissionsExt;
+
 use super::{PRODUCTS, both_refuse, is_mended, shop};
-use crate::harness::World;
+use crate::harness::{Outcome, World};
 
 /// A condition that is wrong; then the right one works.
 fn wrong_condition(story: &str, condition: &str, words: &[&str]) {
@@ -97,6 +99,27 @@ fn a_plugin_of_another_digest() {
     both_refuse(&world, 1, &["mine.wasm", "sha256"]);
     with_plugin(&world, "mine.wasm, config: { predicate: in_stock }");
     is_mended(&world);
+    world.drop_slot();
+}
+
+#[test]
+fn a_folder_for_compiled_plugins_that_others_can_write() {
+    let world = shop("plugin_cache");
+    let cache = world.dir.path().join("cache");
+    let folder = cache.join("components");
+    std::fs::create_dir_all(&folder).expect("the story's folder is writable");
+    let check = |mode| {
+        std::fs::set_permissions(&folder, std::fs::Permissions::from_mode(mode)).expect("it is ours");
+        let mut command = world.command(&["check"]);
+        command.env("CACHE_DIRECTORY", &cache);
+        let outcome = Outcome::of(command);
+        let kept = std::fs::read_dir(&folder).expect("it is a folder").count();
+        (outcome.succeeded().stderr, kept)
+    };
+    let (said, kept) = check(0o777);
+    assert!(said.contains("compiled at each start") && said.contains("cache/components is open to others"), "{said}");
+    assert_eq!(kept, 0);
+    assert_eq!(check(0o700), (String::new(), 2), "`where` and `select`");
     world.drop_slot();
 }
 

@@ -1,10 +1,12 @@
 //! The compiler and the clock that all plugins of a process share.
 
+use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
 use wasmtime::{Config, EngineWeak};
 
+use crate::cache::Cache;
 use crate::error::{Error, Kind};
 
 /// How fine deadlines are. A hundred wake-ups a second cost nothing that shows.
@@ -14,6 +16,7 @@ const TICK: Duration = Duration::from_millis(10);
 #[derive(Clone)]
 pub struct Engine {
     wasmtime: wasmtime::Engine,
+    cache: Option<Arc<Cache>>,
 }
 
 impl std::fmt::Debug for Engine {
@@ -38,7 +41,16 @@ impl Engine {
             .name("epoch".to_owned())
             .spawn(move || tick(&weak))
             .map_err(|error| fail(format!("no thread can be made for the deadlines of plugins: {error}")))?;
-        Ok(Engine { wasmtime })
+        Ok(Engine { wasmtime, cache: None })
+    }
+
+    /// Keeps what it compiles.
+    pub fn with_cache(self, cache: Cache) -> Engine {
+        Engine { cache: Some(Arc::new(cache)), ..self }
+    }
+
+    pub(crate) fn cache(&self) -> Option<&Cache> {
+        self.cache.as_deref()
     }
 
     pub(crate) fn wasmtime(&self) -> &wasmtime::Engine {

@@ -11,6 +11,7 @@
 //! an answer before all of it was checked; what a stage did not ask for is never copied.
 
 mod abi;
+mod cache;
 mod chain;
 mod check;
 mod engine;
@@ -24,6 +25,7 @@ mod push;
 mod shape;
 mod stage;
 
+pub use cache::Cache;
 pub use chain::{Chain, OpenedInfo, OutColumn};
 pub use engine::Engine;
 pub use error::Error;

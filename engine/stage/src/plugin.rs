@@ -7,6 +7,7 @@ use sha2::{Digest, Sha256};
 use wasmtime::component::{Component, ComponentExportIndex, InstancePre, Linker};
 
 use crate::abi;
+use crate::cache::Key;
 use crate::engine::Engine;
 use crate::error::{Error, Kind};
 use crate::instance::{Host, add_imports};
@@ -32,6 +33,7 @@ impl fmt::Display for World {
 pub struct Plugin {
     name: String,
     sha256: String,
+    compiled: bool,
     world: World,
     engine: Engine,
     pub(crate) pre: InstancePre<Host>,
@@ -46,11 +48,13 @@ impl fmt::Debug for Plugin {
 }
 
 impl Plugin {
-    /// Compiles a component. `name` is what errors call it: the path that the user wrote, or a shipped plugin's name.
+    /// Compiles a component, or reads back what was compiled before. `name` is what errors call it: the path that the user
+    /// wrote, or a shipped plugin's name.
     pub fn load(engine: &Engine, name: &str, bytes: &[u8]) -> Result<Plugin, Error> {
         let fail = |message: String| Error::new(Kind::Load, name, message);
         check_header(bytes).map_err(fail)?;
-        let component = Component::new(engine.wasmtime(), bytes)
+        let sha256 = Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+        let (component, compiled) = component(engine, &sha256, bytes)
             .map_err(|error| fail(format!("is damaged, or uses what this host does not have: {error:#}")))?;
         check_imports(engine, &component).map_err(fail)?;
         let world = world(engine, &component).map_err(fail)?;
@@ -69,8 +73,7 @@ impl Plugin {
         let pre = linker.instantiate_pre(&component).map_err(|error| {
             fail(format!("imports `log` or `metrics` in another shape than this host has: {error:#}"))
         })?;
-        let sha256 = Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect();
-        Ok(Plugin { name: name.to_owned(), sha256, world, engine: engine.clone(), pre, open, process })
+        Ok(Plugin { name: name.to_owned(), sha256, compiled, world, engine: engine.clone(), pre, open, process })
     }
 
     pub fn name(&self) -> &str {
@@ -86,9 +89,28 @@ impl Plugin {
         &self.sha256
     }
 
+    /// False where it was read back from the [`Cache`](crate::Cache).
+    pub fn was_compiled(&self) -> bool {
+        self.compiled
+    }
+
     pub(crate) fn engine(&self) -> &Engine {
         &self.engine
     }
+}
+
+/// Also says whether it had to be compiled.
+fn component(engine: &Engine, sha256: &str, bytes: &[u8]) -> wasmtime::Result<(Component, bool)> {
+    let kept = engine.cache().map(|cache| (cache, Key::new(sha256, engine.wasmtime())));
+    if let Some(component) = kept.as_ref().and_then(|(cache, key)| cache.read(key, engine.wasmtime())) {
+        return Ok((component, false));
+    }
+    let component = Component::new(engine.wasmtime(), bytes)?;
+    if let Some((cache, key)) = kept {
+        // A folder that is full or read-only costs the next start some time and nothing else.
+        let _ = cache.keep(&key, &component);
+    }
+    Ok((component, true))
 }
 
 /// Tells apart what people take for a component.

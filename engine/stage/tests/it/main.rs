@@ -1,5 +1,6 @@
 //! The stages with real components: those that are shipped, and those that misbehave.
 
+mod cache;
 mod digests;
 mod harness;
 mod hostile;

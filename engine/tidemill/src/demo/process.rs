@@ -52,6 +52,8 @@ impl Child {
     pub(super) async fn engine(config: &Path, api_key: Option<&Secret>) -> Result<Child> {
         let mut command = this_binary()?;
         command.arg("run").arg("--config").arg(config).stdout(Stdio::null());
+        // What it keeps goes with the demo.
+        command.env("CACHE_DIRECTORY", config.with_file_name("cache"));
         if let Some(key) = api_key {
             command.env(super::shop::KEY_VARIABLE, key.expose());
         }

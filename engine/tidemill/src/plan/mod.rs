@@ -3,6 +3,7 @@
 //! Looking comes before making: nothing here changes anything in Postgres or in a sink.
 
 mod findings;
+mod plugins;
 mod script;
 mod streams;
 
@@ -10,8 +11,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 pub use findings::{Finding, Findings, Verdict};
+pub use plugins::Plugins;
 pub use script::script;
-pub use streams::{IndexPlan, Plugins, StreamPlan};
+pub use streams::{IndexPlan, StreamPlan};
 
 use tidemill_change::Epoch;
 

@@ -1,65 +1,20 @@
 //! A stream, resolved: its tables, its plugins opened on them, where each document goes.
 
-use std::collections::{HashMap, HashSet};
-use std::path::Path;
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use arrow_schema::SchemaRef;
 use serde_json::{Value, json};
 use tidemill_change::{Relation, ReplicaIdentity, TableId};
 use tidemill_encode as encode;
-use tidemill_stage::{Chain, Engine, Limits, Plugin, Stage};
+use tidemill_stage::{Chain, Limits, Stage};
 
 use super::findings::Findings;
+use super::plugins::Plugins;
 use crate::config::{self, Config, Create, plan_digest};
 use crate::error::{Error, Result};
 use crate::source::catalog::{TableInfo, tables};
 use crate::source::{ServerInfo, Session};
-
-/// The components that come inside the binary.
-const SHIPPED: [(&str, &[u8]); 2] = [
-    ("where", include_bytes!("../../../../plugins/shipped/where.wasm")),
-    ("select", include_bytes!("../../../../plugins/shipped/select.wasm")),
-];
-
-/// Compiled plugins, each once a process whatever number of streams uses it.
-#[derive(Debug, Default)]
-pub struct Plugins {
-    engine: Option<Engine>,
-    compiled: HashMap<String, Arc<Plugin>>,
-}
-
-impl Plugins {
-    fn shipped(&mut self, name: &str) -> Result<Arc<Plugin>> {
-        let (name, bytes) =
-            SHIPPED.iter().find(|(shipped, _)| *shipped == name).expect("the configuration knows the shipped");
-        self.compile(name, bytes)
-    }
-
-    fn file(&mut self, path: &Path) -> Result<Arc<Plugin>> {
-        let name = path.display().to_string();
-        let bytes = std::fs::read(path)
-            .map_err(|error| Error::failed(format!("plugin `{name}` cannot be read")).with_cause(error))?;
-        self.compile(&name, &bytes)
-    }
-
-    fn compile(&mut self, name: &str, bytes: &[u8]) -> Result<Arc<Plugin>> {
-        if let Some(plugin) = self.compiled.get(name) {
-            return Ok(Arc::clone(plugin));
-        }
-        let engine = match &self.engine {
-            Some(engine) => engine.clone(),
-            None => self.engine.insert(Engine::new().map_err(stage_error)?).clone(),
-        };
-        let plugin = Arc::new(Plugin::load(&engine, name, bytes).map_err(stage_error)?);
-        self.compiled.insert(name.to_owned(), Arc::clone(&plugin));
-        Ok(plugin)
-    }
-}
-
-fn stage_error(error: tidemill_stage::Error) -> Error {
-    Error::failed(error.to_string())
-}
 
 /// An index of a stream and the table whose documents it holds.
 #[derive(Clone, Debug)]

@@ -1,0 +1,97 @@
+//! The plugins of all streams: shipped or from a file, compiled once and kept for the next start.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use tidemill_stage::{Cache, Engine, Plugin};
+
+use crate::error::{Error, Result};
+
+/// The components that come inside the binary.
+const SHIPPED: [(&str, &[u8]); 2] = [
+    ("where", include_bytes!("../../../../plugins/shipped/where.wasm")),
+    ("select", include_bytes!("../../../../plugins/shipped/select.wasm")),
+];
+
+/// Compiled plugins, each once a process whatever number of streams uses it.
+#[derive(Debug, Default)]
+pub struct Plugins {
+    engine: Option<Engine>,
+    compiled: HashMap<String, Arc<Plugin>>,
+}
+
+impl Plugins {
+    pub(super) fn shipped(&mut self, name: &str) -> Result<Arc<Plugin>> {
+        let (name, bytes) =
+            SHIPPED.iter().find(|(shipped, _)| *shipped == name).expect("the configuration knows the shipped");
+        self.compile(name, bytes)
+    }
+
+    pub(super) fn file(&mut self, path: &Path) -> Result<Arc<Plugin>> {
+        let name = path.display().to_string();
+        let bytes = std::fs::read(path)
+            .map_err(|error| Error::failed(format!("plugin `{name}` cannot be read")).with_cause(error))?;
+        self.compile(&name, &bytes)
+    }
+
+    fn compile(&mut self, name: &str, bytes: &[u8]) -> Result<Arc<Plugin>> {
+        if let Some(plugin) = self.compiled.get(name) {
+            return Ok(Arc::clone(plugin));
+        }
+        let engine = match &self.engine {
+            Some(engine) => engine.clone(),
+            None => self.engine.insert(new_engine()?).clone(),
+        };
+        let plugin = Arc::new(Plugin::load(&engine, name, bytes).map_err(stage_error)?);
+        self.compiled.insert(name.to_owned(), Arc::clone(&plugin));
+        Ok(plugin)
+    }
+}
+
+fn stage_error(error: tidemill_stage::Error) -> Error {
+    Error::failed(error.to_string())
+}
+
+fn new_engine() -> Result<Engine> {
+    let engine = Engine::new().map_err(stage_error)?;
+    let Some(folder) = cache_folder(|name| std::env::var_os(name).map(PathBuf::from)) else { return Ok(engine) };
+    Ok(match Cache::open(&folder) {
+        Ok(cache) => engine.with_cache(cache),
+        Err(why) => {
+            tracing::warn!("plugins are compiled at each start, since none can be kept: {why}");
+            engine
+        }
+    })
+}
+
+/// Where systemd says, else where the user's caches are. Compiled code has a folder of its own there, since that is closed to
+/// all others.
+fn cache_folder(variable: impl Fn(&str) -> Option<PathBuf>) -> Option<PathBuf> {
+    let absolute = |path: &PathBuf| path.is_absolute();
+    // systemd gives several folders as `a:b`; the first is ours.
+    let first = |list: PathBuf| list.to_str().and_then(|list| list.split(':').next()).map(PathBuf::from);
+    let own = variable("CACHE_DIRECTORY").and_then(first).filter(absolute);
+    let own = own.or_else(|| Some(variable("XDG_CACHE_HOME").filter(absolute)?.join("tidemill")));
+    let own = own.or_else(|| Some(variable("HOME").filter(absolute)?.join(".cache/tidemill")));
+    Some(own?.join("components"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_cache_is_where_the_system_or_the_user_has_it() {
+        let folder = |variables: &[(&str, &str)]| {
+            let found = |name: &str| variables.iter().find(|(of, _)| *of == name).map(|(_, path)| PathBuf::from(path));
+            cache_folder(found).map(|path| path.display().to_string())
+        };
+        let home = ("HOME", "/home/a");
+        assert_eq!(folder(&[]), None);
+        assert_eq!(folder(&[home]).unwrap(), "/home/a/.cache/tidemill/components");
+        assert_eq!(folder(&[home, ("XDG_CACHE_HOME", "/c")]).unwrap(), "/c/tidemill/components");
+        assert_eq!(folder(&[home, ("XDG_CACHE_HOME", "relative")]).unwrap(), "/home/a/.cache/tidemill/components");
+        assert_eq!(folder(&[home, ("CACHE_DIRECTORY", "/var/cache/t:/b")]).unwrap(), "/var/cache/t/components");
+    }
+}

@@ -12,7 +12,8 @@ use crate::document::Shape;
 use crate::lane::Lane;
 use crate::number::append_i64;
 use crate::place::Places;
-use crate::plan::{Plan, Planned};
+use crate::plan::Plan;
+use crate::planned::Planned;
 use crate::text::{Run, append_escaped, put, put_slice};
 use crate::{Action, ActionKind, Encoded, Encoding, Error, refuse};
 

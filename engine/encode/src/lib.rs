@@ -7,7 +7,7 @@
 //!
 //! Pure: no clock, no I/O, the same cut always gives the same bytes. A text's bytes are copied once, from the Arrow column
 //! into the body; nothing is allocated a row. Invariants: no two actions of one document (index, id and routing) come of
-//! one cut; a row that was refused makes no action and takes none back.
+//! one cut; a row that was refused makes no document and takes none back, but for one that it had under another name.
 //!
 //! Of two actions that have one [`Action::key`] the later may be sent only once the earlier has its answer: a document
 //! that moves between two routings is deleted at the one and indexed at the other under one version, and both may be
@@ -23,6 +23,7 @@ mod moves;
 mod number;
 mod place;
 mod plan;
+mod planned;
 mod refuse;
 mod template;
 mod text;

@@ -19,7 +19,7 @@ use crate::Error;
 use crate::document::columns;
 use crate::lane::Lane;
 use crate::place::Place;
-use crate::plan::Planned;
+use crate::planned::Planned;
 
 /// The places that are known of one transaction at most: some 40 MB. Those that were left again by the row that was there
 /// before are not among them, so keys that are moved up one after the other need hardly any.

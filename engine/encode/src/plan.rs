@@ -17,25 +17,8 @@ use tidemill_change::{BUCKET_LAST, Change, ChangeBatch, Lsn, NO_ROW, OldImage, O
 use crate::lane::{Lane, Outcome};
 use crate::moves::{self, MOVES_MAX, Moves, Whose};
 use crate::place::{Arena, Image, Place, Placeless};
+use crate::planned::Planned;
 use crate::{Counts, Encoding, Error};
-
-/// An action that may yet be superseded.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Planned {
-    pub(crate) place: Place,
-    pub(crate) version: Version,
-    pub(crate) batch: u32,
-    pub(crate) change: u32,
-    /// The document to index, or [`NO_ROW`] for a delete.
-    pub(crate) document: u32,
-    pub(crate) serial: bool,
-    pub(crate) live: bool,
-    /// A later change of the document was rejected, so that `document` is not what its row last was.
-    pub(crate) outdated: bool,
-    /// The rows that came to this place, but for as many as have left it since: so many may be about to leave it that
-    /// were there before.
-    pub(crate) arrivals: u32,
-}
 
 /// A change that makes no action because it was refused.
 #[derive(Debug)]
@@ -161,15 +144,10 @@ impl Planner<'_> {
             return Err(Error::batch(format!("a batch of {} is not sound: a row is missing", lane.places.relation)));
         }
         match lane.outcome(change.row) {
-            Outcome::Document(document) => return self.index(lanes, seen, document),
-            Outcome::Filtered => return self.filtered(lanes, seen),
-            Outcome::Unreadable(first) => {
-                placeable(lane, first)?;
-                self.refuse_outcome(lanes, seen, Outcome::Unreadable(first));
-            }
+            Outcome::Document(document) => self.index(lanes, seen, document),
+            Outcome::Filtered => self.filtered(lanes, seen),
             refused => self.refuse_outcome(lanes, seen, refused),
         }
-        Ok(())
     }
 
     fn delete(&mut self, lanes: &[Lane<'_>], seen: Seen<'_>) -> Result<(), Error> {
@@ -195,19 +173,25 @@ impl Planner<'_> {
         let new = match self.place(lane, seen, Image::New) {
             Ok(new) => new,
             Err(why) => {
+                self.leave(lanes, seen, None)?;
                 self.refuse(seen, None, Why::Placeless(why));
                 return Ok(());
             }
         };
-        let mut arrivals = u32::from(seen.change.op == Op::Insert);
-        if let Some(old) = self.old_place(lane, seen)
-            && !old.is(new, &self.plan.arena.bytes)
-        {
-            self.push_delete(lanes, seen, old)?;
-            arrivals = 1;
-        }
-        self.push(seen, new, document, arrivals);
+        let has_moved = self.leave(lanes, seen, Some(new))?;
+        self.push(seen, new, document, u32::from(has_moved || seen.change.op == Op::Insert));
         Ok(())
+    }
+
+    /// Deletes the document that a row had at another place than its new one. Whatever becomes of the row, its key or what
+    /// else named that document is not there any more.
+    fn leave(&mut self, lanes: &[Lane<'_>], seen: Seen<'_>, new: Option<Place>) -> Result<bool, Error> {
+        let Some(old) = self.old_place(&lanes[seen.batch as usize], seen) else { return Ok(false) };
+        if new.is_some_and(|new| old.is(new, &self.plan.arena.bytes)) {
+            return Ok(false);
+        }
+        self.push_delete(lanes, seen, old)?;
+        Ok(true)
     }
 
     /// A row that no document was made of: an update may have made it leave, an insert changes nothing.
@@ -224,9 +208,11 @@ impl Planner<'_> {
         place.map_or(Ok(()), |place| self.push_delete(lanes, seen, place))
     }
 
-    fn refuse_outcome(&mut self, lanes: &[Lane<'_>], seen: Seen<'_>, outcome: Outcome) {
+    /// A row that nothing can be made of. Where its name is what cannot be read, no document of it can be there.
+    fn refuse_outcome(&mut self, lanes: &[Lane<'_>], seen: Seen<'_>, outcome: Outcome) -> Result<(), Error> {
         let lane = &lanes[seen.batch as usize];
         let place = self.place(lane, seen, Image::New).ok();
+        self.leave(lanes, seen, place)?;
         if let Some(place) = place {
             self.plan.forgotten.push(moves::hash(place, &self.plan.arena.bytes));
             if let Some(&last) = self.last(place) {
@@ -234,6 +220,7 @@ impl Planner<'_> {
             }
         }
         self.refuse(seen, place, Why::Outcome(outcome));
+        Ok(())
     }
 
     fn refuse(&mut self, seen: Seen<'_>, place: Option<Place>, why: Why) {
@@ -346,20 +333,6 @@ impl Planner<'_> {
             arrivals,
         });
     }
-}
-
-/// A row that cannot be read becomes a dead letter by the name of its document. Where that name is what cannot be read,
-/// nothing tells which document is no longer right, and only somebody who knows the row can.
-fn placeable(lane: &Lane<'_>, first: usize) -> Result<(), Error> {
-    let Some(cell) = lane.unreadable(first).find(|cell| lane.places.used.contains(&(cell.column as usize))) else {
-        return Ok(());
-    };
-    let relation = &lane.places.relation;
-    let name = &relation.columns[cell.column as usize].name;
-    Err(Error::batch(format!(
-        "column `{name}` of {relation}, which names the documents, has a value that cannot be read ({}): mend or delete the row;          a backfill can then go on, and a change that is in the WAL already is passed by `tidemill teardown` and `tidemill run`, which          reads all rows anew",
-        cell.message
-    )))
 }
 
 /// Whether the row that was indexed is not the one whose old image this is. Of a table that changed its shape in between,

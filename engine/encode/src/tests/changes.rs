@@ -178,6 +178,21 @@ fn rows_that_trade_places_under_a_deferred_key_both_stay() {
 }
 
 #[test]
+fn a_rejected_row_leaves_its_old_place() {
+    let mut story = Story::of(&things());
+    story.update_key(&old("1"), &row("2", "poison"));
+    let staged = Staged { rejects: vec![reject(0)], ..story.kept(|_| false) };
+    let encoded = encode(&encoding(), &[staged]).unwrap();
+    assert_eq!((told(&encoded), encoded.rejected.len()), (vec!["delete 1".to_owned()], 1));
+
+    // Nor does a row without a name keep the one that it had.
+    let mut story = Story::of(&things());
+    story.update_key(&old("1"), &[None, Some("nameless")]);
+    let encoded = encode(&encoding(), &[story.staged()]).unwrap();
+    assert_eq!((told(&encoded), encoded.rejected[0].code.as_str()), (vec!["delete 1".to_owned()], "id_null"));
+}
+
+#[test]
 fn a_rejected_row_makes_no_action_and_takes_none_back() {
     let mut story = Story::of(&things());
     story.insert(&row("1", "good")).update(&row("1", "poison")).update(&row("2", "b"));

@@ -57,6 +57,9 @@ fn naive(steps: &[Step]) -> BTreeMap<String, String> {
             (Deed::Delete, _) => {
                 index.remove(&from);
             }
+            (Deed::Rekey(_), Fate::Rejected) if from != to => {
+                index.remove(&from);
+            }
             (_, Fate::Rejected) | (Deed::Insert, Fate::Filtered) => {}
             (_, Fate::Filtered) => {
                 index.remove(&from);

@@ -87,8 +87,12 @@ impl Letters {
         if self.waiting.is_empty() {
             return Ok(());
         }
-        let Documents { index, prefix } = documents.clone();
-        self.supersede(move |state, stream| state.supersede_dead_letters_under(stream, &index, &prefix, version)).await
+        let Documents { index, prefix, table } = documents.clone();
+        self.supersede(move |state, stream| {
+            state.supersede_dead_letters_under(stream, &index, &prefix, version)?;
+            state.supersede_nameless_letters_under(stream, &table, version)
+        })
+        .await
     }
 
     async fn supersede(

@@ -58,6 +58,7 @@ use crate::error::{Error, Result};
 use crate::http;
 use crate::metrics::Metrics;
 use crate::plan::{Findings, IndexPlan, Plan, Plugins, StreamPlan};
+use crate::source::catalog::TableInfo;
 use crate::source::slot::{self, SlotName};
 use crate::source::wire::SystemIdentity;
 use crate::source::{Connector, Session};
@@ -551,8 +552,11 @@ fn documents(stream: &StreamPlan) -> HashMap<TableId, Documents> {
     }
     let of_index = |index: &IndexPlan| {
         let tables = index.tables.iter().zip(&index.prefixes);
-        let documents = |prefix: &String| Documents { index: index.name.clone(), prefix: prefix.clone() };
-        tables.map(|(table, prefix)| (table.relation.id, documents(prefix))).collect::<Vec<_>>()
+        let documents = |(table, prefix): (&Arc<TableInfo>, &String)| {
+            let (index, prefix) = (index.name.clone(), prefix.clone());
+            (table.relation.id, Documents { index, prefix, table: table.relation.to_string() })
+        };
+        tables.map(documents).collect::<Vec<_>>()
     };
     stream.indices.iter().flat_map(of_index).collect()
 }

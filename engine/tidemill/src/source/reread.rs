@@ -15,8 +15,9 @@ use super::quote::{ident, literal};
 use super::snapshot::explain;
 use super::wire::{Connection, Row};
 
-/// A commit that waits for a synchronous standby is in the stream and not visible: no longer than this do we wait for it.
-pub const VISIBLE_MAX: Duration = Duration::from_secs(10);
+/// A commit that waits for a synchronous standby is in the stream and not visible, and a table may be locked by somebody's
+/// `ALTER TABLE`: no longer than this do we wait for either before the source begins again.
+pub const WAIT_MAX: Duration = Duration::from_secs(10);
 /// Between two looks; the usual wait is far shorter than the first.
 const PAUSE: Duration = Duration::from_millis(1);
 const PAUSE_MAX: Duration = Duration::from_millis(50);
@@ -48,17 +49,17 @@ pub struct Found {
 #[derive(Debug)]
 pub struct Reread {
     connection: Connection,
-    visible_max: Duration,
+    wait_max: Duration,
 }
 
 impl Reread {
     pub async fn open(connector: &Connector) -> Result<Reread> {
-        Ok(Reread { connection: connector.wire().await?, visible_max: VISIBLE_MAX })
+        Ok(Reread { connection: connector.wire().await?, wait_max: WAIT_MAX })
     }
 
-    /// With another limit than [`VISIBLE_MAX`].
-    pub fn within(mut self, visible_max: Duration) -> Reread {
-        self.visible_max = visible_max;
+    /// With another limit than [`WAIT_MAX`].
+    pub fn within(mut self, wait_max: Duration) -> Reread {
+        self.wait_max = wait_max;
         self
     }
 
@@ -81,8 +82,12 @@ impl Reread {
     /// Begins a transaction whose snapshot sees all of them.
     async fn see(&mut self, xids: &[u32]) -> Result<()> {
         // ROLLBACK first: an error may have left a transaction open.
-        let look = format!("ROLLBACK; BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; {}", sees(xids));
-        let until = Instant::now() + self.visible_max;
+        let look = format!(
+            "ROLLBACK; BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL lock_timeout = {}; {}",
+            self.wait_max.as_millis(),
+            sees(xids)
+        );
+        let until = Instant::now() + self.wait_max;
         let mut pause = PAUSE;
         loop {
             let rows = self.connection.query(&look).await?;
@@ -96,7 +101,7 @@ impl Reread {
         let message = format!(
             "a transaction that the stream delivered is not visible after {:?}: does its commit wait for a \
                                synchronous standby?",
-            self.visible_max
+            self.wait_max
         );
         Err(Error::new(Kind::NotVisible, message).transient(true))
     }

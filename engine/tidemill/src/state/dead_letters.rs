@@ -303,6 +303,14 @@ impl State {
         self.run(|c| c.execute(mark, params![stream, index, prefix, version_to_sql(version)]))
     }
 
+    /// Marks the open letters of a table's rows that had no name and whose changes are older: all its rows were read since,
+    /// or none is left. Gives how many there were.
+    pub fn supersede_nameless_letters_under(&self, stream: &str, table: &str, version: Version) -> Result<usize> {
+        let mark = "UPDATE dead_letters SET state = 'superseded' WHERE stream = ?1 AND table_name = ?2 AND key = ''
+             AND version < ?3 AND state = 'open'";
+        self.run(|c| c.execute(mark, params![stream, table, version_to_sql(version)]))
+    }
+
     /// Marks the letters of rows of which a later change was taken; gives how many there were.
     pub fn supersede_dead_letters<'a>(
         &self,

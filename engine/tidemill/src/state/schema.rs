@@ -83,6 +83,9 @@ const MIGRATIONS: &[&str] = &[
     "
     ALTER TABLE source ADD COLUMN confirmed INTEGER;
 ",
+    "
+    CREATE INDEX dead_letters_by_document ON dead_letters (stream, index_name, key) WHERE state = 'open';
+",
 ];
 
 /// A file whose name is the state's with something after it.

@@ -80,7 +80,10 @@ fn a_state_from_before_positions_were_kept() {
     let (_dir, path) = dir();
     State::open(&path).unwrap().bind_source(&source()).unwrap();
     let old = Connection::open(&path).unwrap();
-    old.execute_batch("ALTER TABLE source DROP COLUMN confirmed; PRAGMA user_version = 2").unwrap();
+    old.execute_batch(
+        "DROP INDEX dead_letters_by_document; ALTER TABLE source DROP COLUMN confirmed; PRAGMA user_version = 2",
+    )
+    .unwrap();
     drop(old);
     let read = State::read(&path).unwrap().unwrap().source().unwrap().unwrap();
     assert_eq!((read.confirmed, read.reached()), (None, Lsn(0x1234)));
@@ -197,7 +200,7 @@ fn files_that_are_no_state_are_refused_and_left_alone() {
     let newer = dir.path().join("newer.db");
     drop(State::open(&newer).unwrap());
     Connection::open(&newer).unwrap().pragma_update(None, "user_version", 99).unwrap();
-    refused(&newer, "was written by a newer tidemill (format 99, this one knows up to 3)");
+    refused(&newer, "was written by a newer tidemill (format 99, this one knows up to 4)");
 
     let missing = dir.path().join("no").join("tidemill.db");
     let message = State::open(&missing).unwrap_err().to_string();
@@ -353,4 +356,7 @@ fn letters_have_nothing_to_say_beside_newer_ones() {
     assert_eq!(state.supersede_dead_letters_under("products", "other", "", version(800)).unwrap(), 0);
     assert_eq!(state.supersede_dead_letters_under("products", &list[0].index, "", version(800)).unwrap(), 2);
     assert_eq!(state.dead_letter_totals("products").unwrap().rows, 2, "those without an id");
+    assert_eq!(state.supersede_nameless_letters_under("products", "public.other", version(800)).unwrap(), 0);
+    assert_eq!(state.supersede_nameless_letters_under("products", "public.products", version(16)).unwrap(), 1);
+    assert_eq!(state.supersede_nameless_letters_under("products", "public.products", version(800)).unwrap(), 1);
 }

@@ -15,6 +15,8 @@ use crate::deliver::{ScrolledId, SinkError};
 pub(crate) struct Documents {
     pub(crate) index: String,
     pub(crate) prefix: String,
+    /// The table, as dead letters have it.
+    pub(crate) table: String,
 }
 
 /// Which documents of an index are meant.
@@ -81,7 +83,7 @@ impl StreamTask {
         which: &Which,
         part_of: PartOf,
     ) -> Result<(), SinkError> {
-        let Documents { index, prefix } = documents;
+        let Documents { index, prefix, .. } = documents;
         self.parts.sink.refresh(index).await?;
         let (mut scroll, mut ids) = self.parts.sink.scroll(index).await?;
         while !ids.is_empty() {

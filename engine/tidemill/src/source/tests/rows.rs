@@ -69,6 +69,21 @@ async fn a_row_is_not_read_before_its_transaction_is_visible() {
 }
 
 #[tokio::test]
+async fn a_locked_table_is_not_waited_for_without_end() {
+    let db = Database::on(shared()).await;
+    db.run("CREATE TABLE t (id int PRIMARY KEY, v text); INSERT INTO t VALUES (1, 'old')").await;
+    let table = table(&db.sql, "t").await;
+    let other = db.connector.sql().await.unwrap();
+    other.batch_execute("BEGIN; LOCK TABLE t").await.unwrap();
+    let wanted = Wanted { table: &table, key: &[0], columns: &[1], xids: &[] };
+    let mut reread = Reread::open(&db.connector).await.unwrap().within(Duration::from_millis(20));
+    let error = reread.fetch(wanted, &[vec!["1"]]).await.unwrap_err();
+    assert!(error.is_transient() && error.sqlstate() == Some("55P03"), "{error}");
+    other.batch_execute("ROLLBACK").await.unwrap();
+    assert_eq!(reread.fetch(wanted, &[vec!["1"]]).await.unwrap().len(), 1);
+}
+
+#[tokio::test]
 async fn a_transactions_number_is_taken_as_the_nearest() {
     let server = own(&[]);
     let db = Database::on(&server).await;

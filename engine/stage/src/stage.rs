@@ -18,6 +18,7 @@ use crate::abi::{Batch, Failure, Schema};
 use crate::check::{self, Answer, Picked, Refused};
 use crate::error::{Error, Kind};
 use crate::frame::Frame;
+use crate::grants::Grants;
 use crate::instance::{Failed, GuestPlan, Instance, Logs, Metric, NotOpened};
 use crate::limits::{DEADLINES_A_BATCH_MAX, METRICS_MAX, POISON_BATCH_ROWS_MIN, POISON_ROWS_MAX};
 use crate::plan::{From, Plan};
@@ -34,6 +35,7 @@ pub struct Stage {
     /// A JSON object: what the plugin gets at open.
     pub config: serde_json::Value,
     pub limits: Limits,
+    pub grants: Grants,
 }
 
 /// What a stage did since it was made.
@@ -103,10 +105,12 @@ impl OpenStage {
         let config = stage.config.to_string();
         let logs = (stage.name.as_str(), &mut shared.logs);
         let (instance, guest_plan) =
-            Instance::open(&stage.plugin, &stage.limits, &config, &schema, logs).map_err(|error| match error {
-                NotOpened::Refused(message) => fail(message),
-                NotOpened::Failed(failed) => fail(format!("its plugin failed at open: {}", failed.message)),
-                NotOpened::Misfit(message) => fail(format!("its plugin does not fit the contract: {message}")),
+            Instance::open(&stage.plugin, &stage.limits, &config, &schema, &stage.grants, logs).map_err(|error| {
+                match error {
+                    NotOpened::Refused(message) => fail(message),
+                    NotOpened::Failed(failed) => fail(format!("its plugin failed at open: {}", failed.message)),
+                    NotOpened::Misfit(message) => fail(format!("its plugin does not fit the contract: {message}")),
+                }
             })?;
         let plan = Plan::check(&guest_plan, input).map_err(fail)?;
         Ok(OpenStage { guest_plan, plan, schema, config, instance: Some(instance), rows_max: usize::MAX })
@@ -249,12 +253,13 @@ impl OpenStage {
     fn reopen(&mut self, stage: &Stage, shared: &mut Shared) -> Result<(), Error> {
         let fatal = |message: String| Error::new(Kind::Fatal, &stage.name, message);
         let logs = (stage.name.as_str(), &mut shared.logs);
-        let (instance, plan) = Instance::open(&stage.plugin, &stage.limits, &self.config, &self.schema, logs)
-            .map_err(|error| match error {
-                NotOpened::Refused(why) | NotOpened::Misfit(why) => why,
-                NotOpened::Failed(failed) => failed.message,
-            })
-            .map_err(|why| fatal(format!("its plugin was opened before and now is not: {why}")))?;
+        let (instance, plan) =
+            Instance::open(&stage.plugin, &stage.limits, &self.config, &self.schema, &stage.grants, logs)
+                .map_err(|error| match error {
+                    NotOpened::Refused(why) | NotOpened::Misfit(why) => why,
+                    NotOpened::Failed(failed) => failed.message,
+                })
+                .map_err(|why| fatal(format!("its plugin was opened before and now is not: {why}")))?;
         if plan != self.guest_plan {
             return Err(fatal("its plugin gives another plan than before for the same configuration".to_owned()));
         }

@@ -10,7 +10,7 @@ use arrow_array::{Array, ArrayRef, Int64Array, RecordBatch, StringViewArray};
 use tidemill_change::{
     Change, ChangeBatch, Column, Commit, Kind, Lsn, NO_ROW, OldImage, Op, Relation, ReplicaIdentity, Staged, TableId,
 };
-use tidemill_stage::{Chain, Engine, Limits, Plugin, Stage};
+use tidemill_stage::{Chain, Engine, Grants, Limits, Plugin, Stage};
 
 pub(crate) static ENGINE: LazyLock<Engine> = LazyLock::new(|| Engine::new().unwrap());
 static WHERE: LazyLock<Arc<Plugin>> = LazyLock::new(|| load("shipped", "where"));
@@ -91,7 +91,13 @@ pub(crate) fn stage(name: &str, config: &str) -> Stage {
         _ => &HOSTILE,
     };
     let config = serde_json::from_str(config).unwrap();
-    Stage { name: name.to_owned(), plugin: Arc::clone(plugin), config, limits: Limits::default() }
+    Stage {
+        name: name.to_owned(),
+        plugin: Arc::clone(plugin),
+        config,
+        limits: Limits::default(),
+        grants: Grants::default(),
+    }
 }
 
 pub(crate) fn keep(predicate: &str) -> Stage {

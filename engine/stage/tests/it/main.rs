@@ -2,6 +2,7 @@
 
 mod cache;
 mod digests;
+mod grants;
 mod harness;
 mod hostile;
 mod load;

@@ -208,6 +208,7 @@ pub struct Stage {
     /// Handed to the plugin as it is; it may hold secrets.
     pub config: Option<serde_json::Value>,
     pub limits: Limits,
+    pub grants: tidemill_stage::Grants,
 }
 
 impl fmt::Debug for Stage {

@@ -6,6 +6,8 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use tidemill_stage::{Folder, Grants};
+
 use super::names::{SlotName, TablePattern, Template, check_own_name, check_publication};
 use super::tree::{Fault, Node, Place, Value};
 use super::values::{self, SecretText};
@@ -396,15 +398,35 @@ fn resolve_stage(place: &Place<'_>, raw: raw::Stage, base: Base<'_>) -> Result<S
     if sha256.as_ref().is_some_and(|digest| digest.len() != 64 || !digest.bytes().all(|b| b.is_ascii_hexdigit())) {
         return Err(place.key("sha256").fault("a SHA-256 digest has 64 hexadecimal digits: `sha256sum FILE` gives it"));
     }
-    if raw.grants.is_some_and(|grants| !grants.is_empty()) {
-        return not_there_yet(&place.key("grants"), "granting a plugin more than its rows");
-    }
+    let grants = resolve_grants(&place.key("grants"), raw.grants.unwrap_or_default(), base)?;
     Ok(Stage {
         name: raw.plugin,
         plugin,
         sha256,
         config: raw.config,
         limits: resolve_limits(&place.key("limits"), raw.limits)?,
+        grants,
+    })
+}
+
+fn resolve_grants(place: &Place<'_>, raw: raw::Grants, base: Base<'_>) -> Result<Grants, Fault> {
+    if raw.identity.is_some() {
+        return not_there_yet(&place.key("identity"), "a plugin that names documents");
+    }
+    let folders = place.key("dirs");
+    let folder = |(i, folder): (usize, raw::GrantedFolder)| {
+        let at = folder.at.unwrap_or_else(|| "/".to_owned());
+        Ok(Folder { path: base.path(&folders.nth(i).key("path"), &folder.path)?, at })
+    };
+    Ok(Grants {
+        env: raw.env.map(|env| env.into_iter().collect()),
+        dirs: raw
+            .dirs
+            .map(|dirs| dirs.into_iter().enumerate().map(folder).collect::<Result<_, Fault>>())
+            .transpose()?,
+        clocks: raw.clocks.is_some(),
+        random: raw.random.is_some(),
+        stdio: raw.stdio.is_some(),
     })
 }
 

@@ -7,7 +7,7 @@ use arrow_schema::SchemaRef;
 use serde_json::{Value, json};
 use tidemill_change::{Relation, ReplicaIdentity, TableId};
 use tidemill_encode as encode;
-use tidemill_stage::{Chain, Limits, Stage};
+use tidemill_stage::{Chain, Grants, Limits, Stage};
 
 use super::findings::Findings;
 use super::plugins::Plugins;
@@ -197,6 +197,18 @@ fn look_at_plugins(stages: &[Stage], tables: &[Arc<TableInfo>], subject: &str, f
     let tables: Vec<_> = tables.iter().map(|table| format!("`{}`", table.relation)).collect();
     for stage in stages {
         findings.right(subject, format!("plugin `{}` compiled, and opened on {}", stage.name, tables.join(", ")));
+        let outside = stage.grants.outside();
+        if !outside.is_empty() {
+            let grants = outside.iter().map(|grant| format!("`{grant}`")).collect::<Vec<_>>().join(", ");
+            findings.warn(
+                subject,
+                format!(
+                    "plugin `{}` is granted {grants}, so its answers may depend on more than the rows: reading them again may \
+                     give other documents",
+                    stage.name
+                ),
+            );
+        }
     }
 }
 
@@ -204,7 +216,13 @@ fn look_at_plugins(stages: &[Stage], tables: &[Arc<TableInfo>], subject: &str, f
 fn stages(stream: &config::Stream, plugins: &mut Plugins) -> Result<Vec<Stage>> {
     let mut stages = Vec::new();
     let shipped = |plugins: &mut Plugins, name: &str, config: Value| -> Result<Stage> {
-        Ok(Stage { name: name.to_owned(), plugin: plugins.shipped(name)?, config, limits: Limits::default() })
+        Ok(Stage {
+            name: name.to_owned(),
+            plugin: plugins.shipped(name)?,
+            config,
+            limits: Limits::default(),
+            grants: Grants::default(),
+        })
     };
     if let Some(predicate) = &stream.filter {
         stages.push(shipped(plugins, "where", json!({ "predicate": predicate }))?);
@@ -226,7 +244,8 @@ fn stages(stream: &config::Stream, plugins: &mut Plugins) -> Result<Vec<Stage>> 
             deadline: stage.limits.deadline,
         };
         let config = stage.config.clone().unwrap_or_else(|| json!({}));
-        stages.push(Stage { name: stage.name.clone(), plugin, config, limits });
+        let grants = stage.grants.clone();
+        stages.push(Stage { name: stage.name.clone(), plugin, config, limits, grants });
     }
     match &stream.columns {
         None => {}

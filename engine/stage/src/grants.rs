@@ -27,6 +27,8 @@ use crate::limits::{PRINTED_BYTES_MAX, WASI_HANDLES_MAX};
 /// What a stage's plugin may use beside its rows.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Grants {
+    /// It may name documents.
+    pub identity: Option<Identity>,
     /// An environment: these variables and no others.
     pub env: Option<Vec<(String, String)>>,
     /// Folders to read; their files are looked at when the plugin asks for them.
@@ -36,6 +38,13 @@ pub struct Grants {
     pub random: bool,
     /// Standard output and error, which become lines of the log, and an empty standard input.
     pub stdio: bool,
+}
+
+/// How a stage may name documents: ids and routings as it likes, and indices that match.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Identity {
+    /// `*` stands for anything; where it is missing, indices stay those of the configuration.
+    pub index: Option<Arc<str>>,
 }
 
 /// A folder of the host, and where the plugin has it.

@@ -15,7 +15,7 @@ static OUTSIDER: LazyLock<Arc<Plugin>> =
 
 /// Enough to be instantiated, and nothing in it.
 fn bare() -> Grants {
-    Grants { env: Some(Vec::new()), dirs: Some(Vec::new()), clocks: true, random: true, stdio: true }
+    Grants { identity: None, env: Some(Vec::new()), dirs: Some(Vec::new()), clocks: true, random: true, stdio: true }
 }
 
 /// What the plugin says of a deed, and what it printed.

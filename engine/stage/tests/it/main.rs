@@ -6,5 +6,6 @@ mod grants;
 mod harness;
 mod hostile;
 mod load;
+mod names;
 mod select;
 mod where_;

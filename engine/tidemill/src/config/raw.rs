@@ -224,8 +224,8 @@ pub(super) struct Stage {
 #[derive(Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, expecting = "a map of grants by name")]
 pub(super) struct Grants {
-    /// Name documents: `index` is a pattern that their indices have to match.
-    pub(super) identity: Option<serde_json::Map<String, serde_json::Value>>,
+    /// Name documents: put out columns called `_id`, `_index` and `_routing`.
+    pub(super) identity: Option<Identity>,
     /// Read these variables, and no others, as its environment (WASI).
     pub(super) env: Option<BTreeMap<String, String>>,
     /// Read the files of these folders (WASI). What they hold is part of what documents are made of: a replay may give others.
@@ -236,6 +236,13 @@ pub(super) struct Grants {
     pub(super) random: Option<Nothing>,
     /// Print: standard output and error become lines of the log (WASI).
     pub(super) stdio: Option<Nothing>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, expecting = "a map with `index`, or `{}`")]
+pub(super) struct Identity {
+    /// The indices that it may name, `logs-*` for instance; default: none but the stream's.
+    pub(super) index: Option<String>,
 }
 
 #[derive(Clone, Debug, Deserialize, JsonSchema)]

@@ -4,11 +4,12 @@
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
-use tidemill_stage::{Folder, Grants};
+use tidemill_stage::{Folder, Grants, Identity};
 
-use super::names::{SlotName, TablePattern, Template, check_own_name, check_publication};
+use super::names::{SlotName, TablePattern, Template, check_index_pattern, check_own_name, check_publication};
 use super::tree::{Fault, Node, Place, Value};
 use super::values::{self, SecretText};
 use super::variables::Lookup;
@@ -410,15 +411,19 @@ fn resolve_stage(place: &Place<'_>, raw: raw::Stage, base: Base<'_>) -> Result<S
 }
 
 fn resolve_grants(place: &Place<'_>, raw: raw::Grants, base: Base<'_>) -> Result<Grants, Fault> {
-    if raw.identity.is_some() {
-        return not_there_yet(&place.key("identity"), "a plugin that names documents");
-    }
+    let identity = |identity: raw::Identity| {
+        let index = identity.index.as_deref();
+        let checked = index.map_or(Ok(()), check_index_pattern);
+        checked.map_err(|why| place.key("identity").key("index").fault(why))?;
+        Ok(Identity { index: index.map(Arc::from) })
+    };
     let folders = place.key("dirs");
     let folder = |(i, folder): (usize, raw::GrantedFolder)| {
         let at = folder.at.unwrap_or_else(|| "/".to_owned());
         Ok(Folder { path: base.path(&folders.nth(i).key("path"), &folder.path)?, at })
     };
     Ok(Grants {
+        identity: raw.identity.map(identity).transpose()?,
         env: raw.env.map(|env| env.into_iter().collect()),
         dirs: raw
             .dirs

@@ -70,7 +70,7 @@ impl<'a> Lane<'a> {
         rejects.sort_unstable();
         let shares_places = places.are_shared && places.relation.replica_identity == ReplicaIdentity::Full;
         let named = staged.named.as_deref();
-        let conflicts = named.map(|named| given::conflicts(named, &staged.of, &places, &images)).unwrap_or_default();
+        let conflicts = named.map(|named| given::conflicts(named, staged, &places, &images)).unwrap_or_default();
         Ok(Lane {
             staged,
             places,

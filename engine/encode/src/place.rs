@@ -226,21 +226,23 @@ impl Places {
         row.write(arena).inspect_err(|_| arena.bytes.truncate(start))
     }
 
-    /// Whether two new images are of one key.
-    pub(crate) fn have_one_key(&self, images: &Images<'_>, one: u32, other: u32) -> bool {
-        let (mut left, mut right) = (Vec::new(), Vec::new());
-        self.key.iter().all(|slot| {
-            let column = &images.new[*slot];
-            let [one, other] = [one as usize, other as usize];
-            left.clear();
-            right.clear();
-            if column.is_null(one) || column.is_null(other) {
-                return column.is_null(one) && column.is_null(other);
+    /// The primary key of an image: equal for equal keys alone.
+    pub(crate) fn key_of(&self, images: &Images<'_>, image: Image, row: u32) -> Vec<u8> {
+        let (columns, row) = match image {
+            Image::New => (&images.new, row as usize),
+            Image::Old => (&images.old, row as usize),
+        };
+        let mut key = Vec::new();
+        for slot in &self.key {
+            let start = key.len();
+            key.extend_from_slice(&[0; 4]);
+            if !columns[*slot].is_null(row) {
+                columns[*slot].append_text(row, &mut key);
             }
-            column.append_text(one, &mut left);
-            column.append_text(other, &mut right);
-            left == right
-        })
+            let len = (key.len() - start) as u32;
+            key[start..start + 4].copy_from_slice(&len.to_le_bytes());
+        }
+        key
     }
 
     pub(crate) fn constant_index(&self) -> Option<&str> {

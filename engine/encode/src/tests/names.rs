@@ -334,6 +334,14 @@ fn one_name_of_two_keys_refuses_both() {
     let names = ids(["a", "b", "a"]);
     let codes = codes(named(&story(&["1", "2", "3"]), names.clone(), None));
     assert_eq!(codes, [(0, "name_taken".to_owned()), (2, "name_taken".to_owned())]);
+    // One that leaves its name to another does not share it, nor do rows that trade theirs in one transaction.
+    let mut traded = story(&["1", "2"]);
+    traded.commit(0x200).update_full(&[Some("1"), Some("v")], &[Some("1"), Some("w")]);
+    traded.update_full(&[Some("2"), Some("v")], &[Some("2"), Some("w")]);
+    let named_so =
+        Named { documents: ids(["a", "b", "b", "a"]), were: former([(2, "a"), (3, "b")]), ..Named::default() };
+    let encoded = encode(&named_encoding(), &[Staged { named: Some(Box::new(named_so)), ..traded.staged() }]).unwrap();
+    assert_eq!(told(&encoded), [r#"index b {"id":1,"v":"w"}"#, r#"index a {"id":2,"v":"w"}"#]);
     // The same row twice is none of two.
     let encoded = encode(&named_encoding(), &[named(&story(&["1", "2", "1"]), names, None)]).unwrap();
     assert_eq!((encoded.rejected.len(), encoded.counts.superseded), (0, 1));

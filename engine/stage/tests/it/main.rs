@@ -1,6 +1,7 @@
 //! The stages with real components: those that are shipped, and those that misbehave.
 
 mod cache;
+mod contract;
 mod digests;
 mod grants;
 mod harness;

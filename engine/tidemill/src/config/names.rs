@@ -104,7 +104,7 @@ pub fn check_index_pattern(pattern: &str) -> Result<(), String> {
     if pattern.starts_with('*') {
         return Err(format!("`{pattern}` is of everybody's indices: let it begin with letters, for instance `logs-*`"));
     }
-    check_index_name(&pattern.replace('*', "x"))
+    check_index_name(&pattern.replace('*', ""))
 }
 
 /// Text with `{name}` where a value goes in; `{{` and `}}` stand for the braces themselves.

@@ -559,6 +559,27 @@ fn what_is_not_there_yet_is_refused_by_name() {
 }
 
 #[test]
+fn a_plugin_may_do_what_is_granted_by_name() {
+    let stage = |grants: &str| with(&format!("    stages: [{{ plugin: a.wasm, grants: {grants} }}]\n"));
+    let granted = |grants: &str| ok(&stage(grants)).streams[0].stages[0].grants.identity.clone();
+    assert_eq!(granted("{}"), None);
+    assert_eq!(granted("{ identity: {} }"), Some(super::Identity { index: None }));
+    assert_eq!(granted("{ identity: { index: logs-* } }").unwrap().index.as_deref(), Some("logs-*"));
+    refused(
+        &stage("{ identities: {} }"),
+        "6:42: streams[0].stages[0].grants: unknown key `identities`: did you mean `identity`?",
+    );
+    refused(
+        &stage("{ identity: { index: \"*\" } }"),
+        "6:61: streams[0].stages[0].grants.identity.index: `*` is of everybody's indices: let it begin with letters, for instance `logs-*`",
+    );
+    refused(
+        &stage("{ identity: { index: Logs-* } }"),
+        "6:61: streams[0].stages[0].grants.identity.index: an index's name must be lowercase: write `logs-`",
+    );
+}
+
+#[test]
 fn a_file_that_cannot_be_read_is_named() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("none.yaml");

@@ -423,7 +423,7 @@ fn look_at_naming(named: &NamedInfo, table: &TableInfo, subject: &str, findings:
             "table `{relation}`: a stage names its documents by more than the key, and an update or delete tells no more than that, \
              so what it leaves could not be found: run `{sql}`"
         );
-        findings.wrong(subject, message, Some(sql));
+        return findings.wrong(subject, message, Some(sql));
     }
     let names: Vec<&str> = [(named.id, "id"), (named.index.is_some(), "index"), (named.routing, "routing")]
         .into_iter()

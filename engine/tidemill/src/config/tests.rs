@@ -563,7 +563,7 @@ fn a_plugin_may_do_what_is_granted_by_name() {
     let stage = |grants: &str| with(&format!("    stages: [{{ plugin: a.wasm, grants: {grants} }}]\n"));
     let granted = |grants: &str| ok(&stage(grants)).streams[0].stages[0].grants.identity.clone();
     assert_eq!(granted("{}"), None);
-    assert_eq!(granted("{ identity: {} }"), Some(super::Identity { index: None }));
+    assert_eq!(granted("{ identity: {} }"), Some(tidemill_stage::Identity { index: None }));
     assert_eq!(granted("{ identity: { index: logs-* } }").unwrap().index.as_deref(), Some("logs-*"));
     refused(
         &stage("{ identities: {} }"),

@@ -71,6 +71,27 @@ fn what_is_known_of_a_change_is_in_its_document() {
     world.drop_slot();
 }
 
+#[test]
+fn a_plugin_may_write_the_whole_document() {
+    let world = World::new("whole_documents");
+    let hostile = concat!(env!("CARGO_MANIFEST_DIR"), "/../../plugins/fixtures/hostile.wasm");
+    world.file("hostile.wasm", fs::read(hostile).unwrap());
+    world.sql.run("CREATE TABLE items (id bigint PRIMARY KEY, name text); INSERT INTO items VALUES (1, 'a'), (2, 'b')");
+    world.config(
+        "streams: [{ name: items, from: public.items, stages: [{ plugin: hostile.wasm, config: { misdeed: document-honest } }] }]",
+    );
+    world.tidemill(&["check"]).succeeded();
+    world.catch_up();
+    world.sql.run("UPDATE items SET id = 3 WHERE id = 2");
+    world.catch_up();
+    let documents = world.documents("items");
+    assert_eq!(
+        documents.into_iter().collect::<Vec<_>>(),
+        [("1".to_owned(), json!({ "whole": 1 })), ("3".to_owned(), json!({ "whole": 3 }))]
+    );
+    world.drop_slot();
+}
+
 const PAGES: &str = "CREATE TABLE pages (id bigint PRIMARY KEY, kind text, slug text UNIQUE DEFERRABLE INITIALLY DEFERRED, shown boolean);
      INSERT INTO pages VALUES (1, 'blog', 'one', true), (2, 'blog', 'two', true), (3, 'shop', 'three', true), (4, 'shop', 'four', false)";
 const NAMES: &str = "{ id: slug, index: kind, prefix: pages- }";

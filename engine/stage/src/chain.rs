@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
 use arrow_array::{ArrayRef, RecordBatch, RecordBatchOptions, StringViewArray, UInt32Array};
-use arrow_schema::SchemaRef;
+use arrow_schema::{Schema, SchemaRef};
 use arrow_select::take::take;
 use tidemill_change::{ChangeBatch, Former, Named, Names, OldImage, Reject, Relation, Staged, TableId};
 
@@ -39,6 +39,8 @@ struct Opened {
     stages: Vec<OpenStage>,
     /// What documents of this table consist of.
     schema: SchemaRef,
+    /// They are JSON that a stage wrote.
+    is_whole: bool,
     /// Where the names of documents are among the last columns; none where the configuration gives all of them.
     named: Option<NamePlaces>,
     used: u64,
@@ -56,7 +58,7 @@ struct NamePlaces {
 /// What the stages say about a table.
 #[derive(Clone, Debug)]
 pub struct OpenedInfo {
-    /// What its documents consist of.
+    /// What its documents consist of; nothing where that is known only when they come.
     pub schema: SchemaRef,
     /// Where each of those columns comes from.
     pub columns: Vec<OutColumn>,
@@ -150,6 +152,11 @@ impl Chain {
         let mut shape = Shape::of(relation);
         let mut stages = Vec::with_capacity(self.stages.len());
         for stage in &self.stages {
+            if shape.is_whole() {
+                let message =
+                    "an earlier stage brings whole documents, so that no columns are left for it: put it before";
+                return Err(Error::new(Kind::Open, &stage.name, message));
+            }
             let open = OpenStage::open(stage, &shape, &mut self.shared)?;
             shape = open.shape().clone();
             stages.push(open);
@@ -165,8 +172,14 @@ impl Chain {
                 format!("it makes several documents of one row, and no stage gives each an `{ID}` of its own");
             return Err(Error::new(Kind::Open, name, message));
         }
-        let opened =
-            Opened { relation: Arc::clone(relation), stages, schema: shape.documents(), named, used: self.now };
+        let opened = Opened {
+            relation: Arc::clone(relation),
+            stages,
+            schema: shape.documents(),
+            is_whole: shape.is_whole(),
+            named,
+            used: self.now,
+        };
         self.opened.insert(relation.id, opened);
         Ok(())
     }
@@ -235,7 +248,12 @@ impl Opened {
             routing: named.routing.is_some(),
             of_row: named.naming.of_row,
         });
-        OpenedInfo { schema: Arc::clone(&self.schema), columns, needed, named }
+        let (schema, columns) = match self.is_whole {
+            // What whole documents consist of is known only when they come.
+            true => (Arc::new(Schema::empty()), Vec::new()),
+            false => (Arc::clone(&self.schema), columns),
+        };
+        OpenedInfo { schema, columns, needed, named }
     }
 }
 

@@ -59,9 +59,7 @@ impl Plan {
             }),
             GuestPlan::Transform(plan) => match &plan.outputs {
                 Outputs::Columns(columns) => transform(plan, columns, input, grants),
-                Outputs::Documents(_) => {
-                    Err("it brings whole documents as JSON, which is not there yet: let it bring columns".to_owned())
-                }
+                Outputs::Documents(names) => transform(plan, names, input, grants),
             },
         }
     }
@@ -116,11 +114,17 @@ fn given(does: &str, source: Source, input: &Shape) -> Result<Given, String> {
 }
 
 fn transform(plan: &TransformPlan, columns: &[Output], input: &Shape, grants: &Grants) -> Result<Plan, String> {
-    if columns.is_empty() || columns.len() > COLUMNS_MAX {
+    let is_whole = matches!(plan.outputs, Outputs::Documents(_));
+    if columns.is_empty() && !is_whole || columns.len() > COLUMNS_MAX {
         return Err(format!("its plan lets {} columns out: a document has 1 to {COLUMNS_MAX}", columns.len()));
     }
     let requires = requires(&plan.requires, input)?;
-    let (mut outputs, mut makes, mut shape) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut outputs, mut makes, mut columns_out) = (Vec::new(), Vec::new(), Vec::new());
+    if is_whole {
+        outputs.push(From::Answer(0));
+        makes.push(shape::document());
+        columns_out.push(shape::document());
+    }
     let (mut naming, mut names) = (input.naming.clone(), plan.many);
     for output in columns {
         let (from, mut column) = match output {
@@ -144,14 +148,20 @@ fn transform(plan: &TransformPlan, columns: &[Output], input: &Shape, grants: &G
             column.is_name = true;
             names = true;
         }
+        if is_whole && !column.is_name {
+            return Err(format!(
+                "its plan lets out `{}` beside whole documents, where only `{ID}`, `{INDEX}` and `{ROUTING}` can be",
+                column.field.name()
+            ));
+        }
         outputs.push(from);
-        shape.push(column);
+        columns_out.push(column);
     }
-    check_names(&shape)?;
-    keeps_names(input, &shape)?;
+    check_names(&columns_out)?;
+    keeps_names(input, &columns_out)?;
     naming.many |= plan.many;
     naming.of_row |= names && plan.naming == abi::Naming::Row;
-    let shape = input.with_columns(shape, naming);
+    let shape = input.with_columns(columns_out, naming);
     Ok(Plan { requires, outputs: Some(outputs), made: makes, shape, many: plan.many })
 }
 

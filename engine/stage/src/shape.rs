@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use arrow_schema::{DataType as Arrow, Field as ArrowField, FieldRef, Schema as ArrowSchema, SchemaRef, TimeUnit};
 use tidemill_change::{
-    Column, EXTENSION_JSON, EXTENSION_NAME, EXTENSION_NUMERIC, FACT, Kind, Relation, ReplicaIdentity,
+    Column, DOCUMENT, EXTENSION_JSON, EXTENSION_NAME, EXTENSION_NUMERIC, FACT, Kind, Relation, ReplicaIdentity,
 };
 
 use crate::abi::{DataType, Fact, Field, Schema};
@@ -85,6 +85,11 @@ impl Shape {
     pub(crate) fn documents(&self) -> SchemaRef {
         let fields = self.columns.iter().filter(|column| !column.is_name).map(|column| Arc::clone(&column.field));
         Arc::new(ArrowSchema::new(fields.collect::<Vec<_>>()))
+    }
+
+    /// Whether a stage brought whole documents, so that there are no columns any more.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.columns.iter().any(|column| column.field.metadata().contains_key(DOCUMENT))
     }
 
     /// The place of a column that names documents.
@@ -172,6 +177,14 @@ pub(crate) fn made(field: &Field) -> Result<ShapeColumn, String> {
         }
     };
     Ok(ShapeColumn { field: Arc::new(arrow), postgres_type: None, is_name: false })
+}
+
+/// The column of whole documents. It has no name: it is all that there is.
+pub(crate) fn document() -> ShapeColumn {
+    let metadata = [(EXTENSION_NAME, EXTENSION_JSON), (DOCUMENT, "")];
+    let metadata: HashMap<_, _> = metadata.into_iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
+    let field = ArrowField::new("", Arrow::Utf8View, false).with_metadata(metadata);
+    ShapeColumn { field: Arc::new(field), postgres_type: None, is_name: false }
 }
 
 /// The column of a fact.

@@ -180,6 +180,31 @@ fn answers_that_are_none_are_refused_as_the_row_that_caused_them() {
 }
 
 #[test]
+fn whole_documents_are_objects_or_refused() {
+    let mut whole = chain(&[keep("id > 0"), misdeed("document-honest")]);
+    let info = whole.open(&numbered(1).relation).unwrap();
+    assert!(info.schema.fields().is_empty() && info.columns.is_empty());
+    assert_eq!(info.needed, [0]);
+    let staged = run(&mut whole, 3).unwrap();
+    assert_eq!(text_column(&staged, ""), [r#"{"whole":1}"#, r#"{"whole":2}"#]);
+    for (name, part) in [
+        ("document-list", "no JSON object on one line"),
+        ("document-cut", "no JSON object on one line"),
+        ("document-lines", "no JSON object on one line"),
+        ("document-null", "no JSON object on one line"),
+        ("document-missing", "brings 0 columns, and its plan makes 1"),
+    ] {
+        let staged = run(&mut chain(&[misdeed_at(name, &[3])]), 8).unwrap();
+        assert_eq!(staged.rejects.iter().map(|reject| reject.row).collect::<Vec<_>>(), [3], "{name}");
+        assert!(staged.rejects[0].message.contains(part), "{name}: {}", staged.rejects[0].message);
+        assert_eq!(staged.of.len(), 7);
+    }
+    let after = [misdeed("document-honest"), keep("id > 0")];
+    let error = chain(&after).open(&numbered(1).relation).unwrap_err();
+    assert!(error.to_string().contains("stage `where`: an earlier stage brings whole documents"), "{error}");
+}
+
+#[test]
 fn rows_may_go_and_come_twice_and_in_any_order() {
     let mut transform = chain(&[misdeed("rows-none")]);
     assert_eq!(run(&mut transform, 5).unwrap().of.len(), 0);
@@ -227,7 +252,7 @@ fn plans_that_cannot_be_are_refused_at_open() {
     not_opened(misdeed("plan-name-twice"), "two columns called `made`");
     not_opened(misdeed("plan-name-empty"), "without a name");
     not_opened(misdeed("plan-list"), "a list, which is not there yet");
-    not_opened(misdeed("plan-documents"), "whole documents as JSON, which is not there yet");
+    not_opened(misdeed("plan-documents"), "lets out `id` beside whole documents");
     not_opened(misdeed("plan-reserved"), "`_id`, which says where a document goes");
     not_opened(misdeed("plan-many"), "columns out: a document has 1 to 4096");
 }

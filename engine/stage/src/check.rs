@@ -15,7 +15,7 @@ use tidemill_change::{DOCUMENT, EXTENSION_JSON, EXTENSION_NAME, EXTENSION_NUMERI
 
 use crate::abi::{Buffers, Keep, Reject, Rows};
 use crate::instance::GuestAnswer;
-use crate::limits::{REJECT_CODE_BYTES_MAX, REJECT_MESSAGE_BYTES_MAX, ROWS_OUT_MAX, cut};
+use crate::limits::{REJECT_CODE_BYTES_MAX, REJECT_MESSAGE_BYTES_MAX, cut};
 use crate::plan::Plan;
 use crate::shape::ShapeColumn;
 
@@ -103,12 +103,6 @@ fn bitmap(bits: &[u8], rows: usize) -> Result<Picked, String> {
 }
 
 fn indices(indices: Vec<u32>, rows: usize, many: bool) -> Result<Picked, String> {
-    if indices.len() > ROWS_OUT_MAX {
-        return Err(format!(
-            "it makes {} rows out of {rows}, and {ROWS_OUT_MAX} may come out of a call",
-            indices.len()
-        ));
-    }
     if let Some(row) = indices.iter().find(|row| **row as usize >= rows) {
         return Err(format!("its index list names row {row}, and there are {rows}"));
     }

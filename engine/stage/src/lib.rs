@@ -25,6 +25,7 @@ mod plan;
 mod plugin;
 mod push;
 mod removal;
+mod said;
 mod shape;
 mod stage;
 
@@ -33,9 +34,9 @@ pub use chain::{Chain, NamedInfo, OpenedInfo, OutColumn};
 pub use engine::Engine;
 pub use error::Error;
 pub use grants::{Folder, Grants, Identity};
-pub use instance::{Level, LogLine, Logs, Metric};
 pub use limits::Limits;
 pub use plugin::{Plugin, World};
+pub use said::{Level, LogLine, Logs, Metric};
 pub use stage::{Stage, StageStats};
 
 // Columns cross as they lie in memory, and the contract says little-endian.

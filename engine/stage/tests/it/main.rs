@@ -8,5 +8,6 @@ mod harness;
 mod hostile;
 mod load;
 mod names;
+mod raw;
 mod select;
 mod where_;

@@ -207,7 +207,7 @@ pub struct Stage {
     pub sha256: Option<String>,
     /// Handed to the plugin as it is; it may hold secrets.
     pub config: Option<serde_json::Value>,
-    pub limits: Limits,
+    pub limits: tidemill_stage::Limits,
     pub grants: tidemill_stage::Grants,
 }
 
@@ -222,19 +222,6 @@ pub enum Plugin {
     File(PathBuf),
     /// One of [`SHIPPED_PLUGINS`].
     Shipped(String),
-}
-
-/// What one plugin may take.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
-    pub memory_bytes: u64,
-    pub deadline: Duration,
-}
-
-impl Default for Limits {
-    fn default() -> Limits {
-        Limits { memory_bytes: 256 << 20, deadline: Duration::from_secs(10) }
-    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

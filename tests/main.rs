@@ -11,6 +11,7 @@ mod demo;
 mod harness;
 mod keys;
 mod kill;
+mod misdeeds;
 mod naming;
 mod servers;
 mod sink;

@@ -28,6 +28,8 @@ mod removal;
 mod said;
 mod shape;
 mod stage;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 
 pub use cache::Cache;
 pub use chain::{Chain, NamedInfo, OpenedInfo, OutColumn};

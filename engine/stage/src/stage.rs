@@ -330,7 +330,7 @@ fn refuse(plan: &Plan, failed: Failed) -> Answer {
 }
 
 /// Takes the refused rows out of what comes out, and gives them.
-fn without_refused(answer: &mut Answer, rows: usize) -> Vec<Refused> {
+pub(crate) fn without_refused(answer: &mut Answer, rows: usize) -> Vec<Refused> {
     let refused = std::mem::take(&mut answer.refused);
     if refused.is_empty() {
         return refused;

@@ -18,21 +18,23 @@ mod engine;
 mod error;
 mod frame;
 mod instance;
+mod known;
 mod limits;
 mod plan;
 mod plugin;
 mod push;
+mod removal;
 mod shape;
 mod stage;
 
 pub use cache::Cache;
-pub use chain::{Chain, OpenedInfo, OutColumn};
+pub use chain::{Chain, NamedInfo, OpenedInfo, OutColumn};
 pub use engine::Engine;
 pub use error::Error;
 pub use instance::{Level, LogLine, Logs, Metric};
 pub use limits::Limits;
 pub use plugin::{Plugin, World};
-pub use stage::{Stage, StageStats};
+pub use stage::{Grants, Identity, Stage, StageStats};
 
 // Columns cross as they lie in memory, and the contract says little-endian.
 #[cfg(target_endian = "big")]

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tidemill_change::Staged;
 use tidemill_stage::{Chain, Error, Level, Metric, Stage};
 
-use crate::harness::{chain, check, hostile, int_column, keep, names, numbered, stage, text_column};
+use crate::harness::{chain, check, hostile, int_column, keep, names, numbered, splitter, stage, text_column};
 
 fn misdeed(name: &str) -> Stage {
     hostile(&format!(r#"{{"misdeed": "{name}"}}"#))
@@ -183,7 +183,8 @@ fn answers_that_are_none_are_refused_as_the_row_that_caused_them() {
 fn rows_may_go_and_come_twice_and_in_any_order() {
     let mut transform = chain(&[misdeed("rows-none")]);
     assert_eq!(run(&mut transform, 5).unwrap().of.len(), 0);
-    let mut fan_out = chain(&[keep("id <> 1"), misdeed("rows-twice"), keep("made <> 'from 2'")]);
+    let ids = splitter(r#"{"id": "made"}"#, None);
+    let mut fan_out = chain(&[keep("id <> 1"), misdeed("rows-twice"), ids, keep("made <> 'from 2'")]);
     let staged = run(&mut fan_out, 5).unwrap();
     // The transform saw the rows 0, 2, 3, 4 as 0 to 3; documents stand in the order of their source.
     assert_eq!(staged.of, [0, 0, 2, 2, 4, 4]);

@@ -5,5 +5,6 @@ mod digests;
 mod harness;
 mod hostile;
 mod load;
+mod names;
 mod select;
 mod where_;

@@ -24,7 +24,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub(crate) use de::suggest;
-pub use names::{SlotName, TablePattern, Template, TemplatePart, check_index_name};
+pub use names::{SlotName, TablePattern, Template, TemplatePart, check_index_name, check_index_pattern};
 pub use plan::plan_digest;
 pub use raw::{DeadLettersThen, LongId, Nonfinite, Numbers};
 pub use schema::schema;
@@ -208,6 +208,20 @@ pub struct Stage {
     /// Handed to the plugin as it is; it may hold secrets.
     pub config: Option<serde_json::Value>,
     pub limits: Limits,
+    pub grants: Grants,
+}
+
+/// What a plugin may do beyond looking at its rows.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Grants {
+    /// It may name documents.
+    pub identity: Option<Identity>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Identity {
+    /// What the indices match that it may name; `*` stands for any text.
+    pub index: Option<String>,
 }
 
 impl fmt::Debug for Stage {

@@ -217,7 +217,22 @@ pub(super) struct Stage {
     pub(super) config: Option<serde_json::Value>,
     pub(super) limits: Option<Limits>,
     /// What the plugin may do beyond looking at its rows, by name.
-    pub(super) grants: Option<serde_json::Map<String, serde_json::Value>>,
+    pub(super) grants: Option<Grants>,
+}
+
+/// What a plugin may do beyond looking at its rows.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, expecting = "a map with `identity`")]
+pub(super) struct Grants {
+    /// It may name documents: put out columns called `_id`, `_index` and `_routing`.
+    pub(super) identity: Option<Identity>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, expecting = "a map with `index`, or `{}`")]
+pub(super) struct Identity {
+    /// The indices that it may name, `logs-*` for instance; default: none but the stream's.
+    pub(super) index: Option<String>,
 }
 
 impl fmt::Debug for Stage {

@@ -6,13 +6,13 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::names::{SlotName, TablePattern, Template, check_own_name, check_publication};
+use super::names::{SlotName, TablePattern, Template, check_index_pattern, check_own_name, check_publication};
 use super::tree::{Fault, Node, Place, Value};
 use super::values::{self, SecretText};
 use super::variables::Lookup;
 use super::{
-    Actions, Auth, Batch, Columns, Config, Create, DeadLetters, From, Http, Limits, Plugin, Ready, Rejects,
-    SHIPPED_PLUGINS, Sink, Source, Stage, Stream, Tls, TlsIdentity, raw, suggest,
+    Actions, Auth, Batch, Columns, Config, Create, DeadLetters, From, Grants, Http, Identity, Limits, Plugin, Ready,
+    Rejects, SHIPPED_PLUGINS, Sink, Source, Stage, Stream, Tls, TlsIdentity, raw, suggest,
 };
 use crate::secret::Secret;
 
@@ -396,16 +396,23 @@ fn resolve_stage(place: &Place<'_>, raw: raw::Stage, base: Base<'_>) -> Result<S
     if sha256.as_ref().is_some_and(|digest| digest.len() != 64 || !digest.bytes().all(|b| b.is_ascii_hexdigit())) {
         return Err(place.key("sha256").fault("a SHA-256 digest has 64 hexadecimal digits: `sha256sum FILE` gives it"));
     }
-    if raw.grants.is_some_and(|grants| !grants.is_empty()) {
-        return not_there_yet(&place.key("grants"), "granting a plugin more than its rows");
-    }
+    let grants = resolve_grants(&place.key("grants"), raw.grants.unwrap_or_default())?;
     Ok(Stage {
         name: raw.plugin,
         plugin,
         sha256,
         config: raw.config,
         limits: resolve_limits(&place.key("limits"), raw.limits)?,
+        grants,
     })
+}
+
+fn resolve_grants(place: &Place<'_>, raw: raw::Grants) -> Result<Grants, Fault> {
+    let Some(identity) = raw.identity else { return Ok(Grants::default()) };
+    if let Some(pattern) = &identity.index {
+        check_index_pattern(pattern).map_err(|why| place.key("identity").key("index").fault(why))?;
+    }
+    Ok(Grants { identity: Some(Identity { index: identity.index }) })
 }
 
 fn resolve_limits(place: &Place<'_>, raw: Option<raw::Limits>) -> Result<Limits, Fault> {

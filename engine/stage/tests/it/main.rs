@@ -7,4 +7,5 @@ mod hostile;
 mod load;
 mod names;
 mod select;
+mod trio;
 mod where_;

@@ -17,7 +17,7 @@ trap 'rm -rf "$made"' EXIT
 
 sources_of() {
   case $1 in
-    rust) echo "$trio/rust plugins/Cargo.toml plugins/Cargo.lock plugins/.cargo sdk/rust wit" ;;
+    rust) echo "$trio/rust plugins/Cargo.toml plugins/Cargo.lock plugins/.cargo sdk/rust wit/0.1" ;;
     go) echo "$trio/go sdk/go scripts/component" ;;
     python) echo "$trio/python sdk/python" ;;
   esac

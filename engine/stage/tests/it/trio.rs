@@ -64,7 +64,7 @@ fn committed_components_are_made_of_these_sources() {
     for line in lines {
         let sources: &[&str] = match line[0] {
             "rust" => {
-                &["plugins/trio/rust", "plugins/Cargo.toml", "plugins/Cargo.lock", "plugins/.cargo", "sdk/rust", "wit"]
+                &["plugins/trio/rust", "plugins/Cargo.toml", "plugins/Cargo.lock", "plugins/.cargo", "sdk/rust", "wit/0.1"]
             }
             "go" => &["plugins/trio/go", "sdk/go", "scripts/component"],
             _ => &["plugins/trio/python", "sdk/python"],

@@ -25,7 +25,9 @@ fn files(path: &Path, into: &mut Vec<String>) {
 /// As `sources` in `scripts/plugins.sh`.
 fn sources(plugin: &str) -> String {
     let plugin = format!("plugins/{plugin}");
-    sources_of(&[&plugin, "plugins/Cargo.toml", "plugins/Cargo.lock", "plugins/.cargo", "sdk/rust", "wit/0.1"], |_| true)
+    sources_of(&[&plugin, "plugins/Cargo.toml", "plugins/Cargo.lock", "plugins/.cargo", "sdk/rust", "wit/0.1"], |_| {
+        true
+    })
 }
 
 pub(crate) fn sources_of(parts: &[&str], is_source: fn(&str) -> bool) -> String {

@@ -6,7 +6,7 @@ use std::io::Read;
 use std::sync::{Arc, LazyLock};
 
 use arrow_array::{
-    Array, ArrayRef, BooleanArray, Float64Array, Int64Array, RecordBatch, StringViewArray, TimestampMicrosecondArray,
+    ArrayRef, BooleanArray, Float64Array, Int64Array, RecordBatch, StringViewArray, TimestampMicrosecondArray,
 };
 use flate2::read::GzDecoder;
 use serde_json::json;
@@ -63,9 +63,14 @@ fn committed_components_are_made_of_these_sources() {
     assert_eq!(lines.iter().map(|line| line[0]).collect::<Vec<_>>(), ["go", "python", "rust"]);
     for line in lines {
         let sources: &[&str] = match line[0] {
-            "rust" => {
-                &["plugins/trio/rust", "plugins/Cargo.toml", "plugins/Cargo.lock", "plugins/.cargo", "sdk/rust", "wit/0.1"]
-            }
+            "rust" => &[
+                "plugins/trio/rust",
+                "plugins/Cargo.toml",
+                "plugins/Cargo.lock",
+                "plugins/.cargo",
+                "sdk/rust",
+                "wit/0.1",
+            ],
             "go" => &["plugins/trio/go", "sdk/go", "scripts/component"],
             _ => &["plugins/trio/python", "sdk/python"],
         };

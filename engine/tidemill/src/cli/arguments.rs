@@ -1,9 +1,13 @@
 //! What can be typed. The doc comments are the help.
 
+mod author;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+
+pub use author::{BuildArguments, NewArguments, PluginCommand, PluginKind, TestArguments};
 
 use crate::config::DEFAULT_PATH;
 use crate::logging::LogFormat;
@@ -76,6 +80,9 @@ pub enum Command {
     DeadLetters(DeadLettersCommand),
     /// Drop slot, publication and state, after saying what goes. A forgotten slot fills the database's disk.
     Teardown(TeardownArguments),
+    /// Write plugins: begin, build, test, measure and compare them.
+    #[command(subcommand)]
+    Plugin(PluginCommand),
     /// Serve the embedded index: a small Bulk-speaking server for demos and tests.
     Index(IndexArguments),
     /// See it work: a private Postgres, an index, 100,000 rows, live changes, every document compared.
@@ -102,6 +109,7 @@ impl Command {
             Command::Backfill(_) => "backfill",
             Command::DeadLetters(_) => "dead-letters",
             Command::Teardown(_) => "teardown",
+            Command::Plugin(_) => "plugin",
             Command::Index(_) => "index",
             Command::Demo(_) => "demo",
             Command::Schema => "schema",
@@ -393,6 +401,12 @@ mod tests {
             "tidemill dead-letters drop 17 --stream products --yes --json",
             "tidemill teardown --yes --json",
             "tidemill teardown --state-only",
+            "tidemill plugin new words",
+            "tidemill plugin new a/words --lang rust --kind transform --json",
+            "tidemill plugin build",
+            "tidemill plugin build core.wasm --world filter -o words.wasm",
+            "tidemill plugin test words --accept",
+            "tidemill plugin test words.wasm --cases c --json",
             "tidemill index --dir d --listen 127.0.0.1:0",
             "tidemill demo --keep --rows 10 --seconds 2 --json --sink http://h:9200 --api-key a:b",
             "tidemill schema",
@@ -420,6 +434,9 @@ mod tests {
             "tidemill teardown --json",
             "tidemill demo --rows 0",
             "tidemill demo --api-key x",
+            "tidemill plugin",
+            "tidemill plugin new",
+            "tidemill plugin new words --kind both",
             "tidemill completions powershell",
             "tidemill run --log-format xml",
         ];

@@ -13,8 +13,8 @@ use std::process::ExitCode;
 use clap::{CommandFactory as _, Parser as _};
 
 pub use arguments::{
-    Arguments, BackfillArguments, CheckArguments, Command, DeadLettersCommand, DemoArguments, Global, IndexArguments,
-    LetterChoice, LetterStates, MeantLetters, RunArguments, Shell,
+    Arguments, BackfillArguments, BuildArguments, CheckArguments, Command, DeadLettersCommand, DemoArguments, Global, IndexArguments,
+    LetterChoice, LetterStates, MeantLetters, NewArguments, PluginCommand, PluginKind, RunArguments, Shell, TestArguments,
 };
 pub use output::{Output, bytes, count, counted, duration, table};
 

@@ -22,13 +22,13 @@ pub struct Plugins {
 }
 
 impl Plugins {
-    pub(super) fn shipped(&mut self, name: &str) -> Result<Arc<Plugin>> {
+    pub(crate) fn shipped(&mut self, name: &str) -> Result<Arc<Plugin>> {
         let (name, bytes) =
             SHIPPED.iter().find(|(shipped, _)| *shipped == name).expect("the configuration knows the shipped");
         self.compile(name, bytes)
     }
 
-    pub(super) fn file(&mut self, path: &Path) -> Result<Arc<Plugin>> {
+    pub(crate) fn file(&mut self, path: &Path) -> Result<Arc<Plugin>> {
         let name = path.display().to_string();
         let bytes = std::fs::read(path)
             .map_err(|error| Error::failed(format!("plugin `{name}` cannot be read")).with_cause(error))?;

@@ -3,6 +3,7 @@
 mod check;
 mod dead_letters;
 mod engine;
+mod plugin;
 mod teardown;
 
 use std::future::Future;
@@ -39,6 +40,7 @@ pub(super) fn dispatch(arguments: &Arguments) -> Result<()> {
         }
         Command::DeadLetters(asked) => dead_letters::run(path, asked),
         Command::Teardown(asked) => block_on(teardown::teardown(path, asked)),
+        Command::Plugin(asked) => plugin::run(asked),
         Command::Index(index) => block_on(serve(index)),
         Command::Demo(asked) => block_on(demonstrate(asked)),
     }

@@ -1,0 +1,37 @@
+//! Tools for the authors of plugins: a new one from a template, its build, its tests, its figures, and real rows to try it on.
+//!
+//! ```text
+//! new ─► folder ─► build ─► NAME.wasm ─┬─► test      cases: rows in, documents out
+//!                                      ├─► bench     beside a plugin that only passes rows through
+//!                                      ├─► inspect   what it is, without running it
+//! Postgres ─► capture ─► file ─────────┴─► replay    documents of one plugin beside another's
+//! ```
+//!
+//! Rows of cases and captures are written as the text that Postgres sends and go through the engine's own decoder, stages and
+//! encoder: what comes out here is what would be in the index. Nothing in here prints; the answers are data.
+
+mod build;
+mod case;
+mod component;
+mod create;
+mod diff;
+mod json;
+mod language;
+mod line;
+mod project;
+mod row;
+mod runner;
+mod table;
+mod test;
+
+pub use build::{Built, build, convert};
+pub use create::{Created, Kind, create};
+pub use diff::Difference;
+pub use language::{LANGUAGES, Language};
+pub use line::FieldDifference;
+pub use project::{Component, Project};
+pub use table::{Column, Identity, Table};
+pub use test::{CaseResult, Options as TestOptions, TestResult, test};
+
+/// All files of `sdk/` and `wit/`, by their paths in the repository.
+const FILES: &[(&str, &[u8])] = include!(concat!(env!("OUT_DIR"), "/files.rs"));

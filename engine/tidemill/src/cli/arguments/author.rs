@@ -1,0 +1,85 @@
+//! What can be typed by the author of a plugin.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand, ValueEnum};
+
+#[derive(Clone, Debug, Subcommand)]
+#[command(after_help = "From nothing to documents:
+  tidemill plugin new words --lang rust       a folder with a filter, a case and a README
+  tidemill plugin test words                  builds it, runs its cases
+  tidemill capture products --rows 1000       real rows to try it on
+  tidemill plugin replay products.capture --plugin words --config '{\"column\": \"name\", \"word\": \"shoe\"}'")]
+pub enum PluginCommand {
+    /// Begin a plugin: a folder that builds and passes its test at once.
+    New(NewArguments),
+    /// Build a plugin's component, and compile it ahead for this machine.
+    Build(BuildArguments),
+    /// Run a plugin's cases: rows in, documents out.
+    ///
+    /// A case is a folder under `cases/`: rows.ndjson, documents.ndjson, config.json, schema.json. Exits 3 where other
+    /// documents come out than are expected.
+    Test(TestArguments),
+}
+
+#[derive(Clone, Debug, Args)]
+#[command(after_help = "Example:
+  tidemill plugin new words --lang rust --kind filter")]
+pub struct NewArguments {
+    /// Where: a folder that is not there yet. Its last part is the plugin's name.
+    pub name: PathBuf,
+    /// The language: rust.
+    #[arg(long, value_name = "LANGUAGE", default_value = "rust")]
+    pub lang: String,
+    /// Which rows become documents, or also what these consist of.
+    #[arg(long, value_enum, default_value_t = PluginKind::Filter)]
+    pub kind: PluginKind,
+    /// Answer with one JSON object.
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum PluginKind {
+    Filter,
+    Transform,
+}
+
+#[derive(Clone, Debug, Args)]
+#[command(after_help = "Examples:
+  tidemill plugin build words
+  tidemill plugin build zig-out/words.core.wasm --world filter -o words.wasm    another language's core module")]
+pub struct BuildArguments {
+    /// A plugin's folder, or a core module that some other build gave.
+    #[arg(value_name = "DIR|CORE.wasm", default_value = ".")]
+    pub path: PathBuf,
+    /// Of which world a core module is, where it does not say so itself.
+    #[arg(long, value_enum)]
+    pub world: Option<PluginKind>,
+    /// Where the component of a core module goes.
+    #[arg(long, short, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// Answer with one JSON object.
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Clone, Debug, Args)]
+#[command(after_help = "Examples:
+  tidemill plugin test words
+  tidemill plugin test words --accept           write down what came out
+  tidemill plugin test words.wasm --cases cases")]
+pub struct TestArguments {
+    /// A plugin's folder, built first where its source is newer, or a component.
+    #[arg(value_name = "DIR|FILE.wasm", default_value = ".")]
+    pub path: PathBuf,
+    /// Where the cases are, if not in `cases` beside it.
+    #[arg(long, value_name = "DIR")]
+    pub cases: Option<PathBuf>,
+    /// Write what comes out into each case's documents.ndjson.
+    #[arg(long)]
+    pub accept: bool,
+    /// Answer with one JSON object.
+    #[arg(long)]
+    pub json: bool,
+}

@@ -78,7 +78,7 @@ mod tests {
             postgres_type: Some("text".into()),
         };
         let fields = vec![field("id"), field("name"), field("first name"), field("price")];
-        Schema { namespace: "public".into(), table: "products".into(), key: vec!["id".into()], fields }
+        Schema { namespace: "public".into(), table: "products".into(), key: vec!["id".into()], fields, old: vec![] }
     }
 
     fn open(config: &str) -> Result<String, String> {

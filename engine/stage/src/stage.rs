@@ -14,7 +14,7 @@ use arrow_select::concat::concat;
 use arrow_select::take::take;
 use tidemill_change::Reject;
 
-use crate::abi::{Batch, Failure, Schema};
+use crate::abi::{Batch, Failure, Field, Schema, Source};
 use crate::check::{self, Answer, Picked, Refused};
 use crate::error::{Error, Kind};
 use crate::frame::Frame;
@@ -115,6 +115,21 @@ impl OpenStage {
     /// What rows look like behind this stage.
     pub(crate) fn shape(&self) -> &Shape {
         &self.plan.shape
+    }
+
+    /// What this stage's plugin asked for, in words.
+    pub(crate) fn asked_for(&self) -> Vec<String> {
+        let requires = match &self.guest_plan {
+            GuestPlan::Filter(plan) => &plan.requires,
+            GuestPlan::Transform(plan) => &plan.requires,
+        };
+        let name = |fields: &[Field], place: u32| fields.get(place as usize).map(|field| field.name.clone());
+        let word = |source: &Source| match source {
+            Source::Field(place) => name(&self.schema.fields, *place),
+            Source::Old(place) => name(&self.schema.old, *place).map(|name| format!("{name} as it was before")),
+            Source::Fact(fact) => Some(format!("the change's {}", format!("{fact:?}").to_lowercase())),
+        };
+        requires.iter().filter_map(word).collect()
     }
 
     /// The columns that this stage's plugin asked for.

@@ -7,7 +7,9 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-pub use author::{BuildArguments, NewArguments, PluginCommand, PluginKind, TestArguments};
+pub use author::{
+    BuildArguments, InspectArguments, NewArguments, PluginCommand, PluginKind, StageConfig, TestArguments,
+};
 
 use crate::config::DEFAULT_PATH;
 use crate::logging::LogFormat;
@@ -345,6 +347,8 @@ pub enum Shell {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use clap::CommandFactory;
 
     use super::*;
@@ -407,6 +411,7 @@ mod tests {
             "tidemill plugin build core.wasm --world filter -o words.wasm",
             "tidemill plugin test words --accept",
             "tidemill plugin test words.wasm --cases c --json",
+            "tidemill plugin inspect words.wasm --schema s.json --config c.json --json",
             "tidemill index --dir d --listen 127.0.0.1:0",
             "tidemill demo --keep --rows 10 --seconds 2 --json --sink http://h:9200 --api-key a:b",
             "tidemill schema",
@@ -444,6 +449,17 @@ mod tests {
             assert_eq!(parse(line).map(drop).map_err(|error| error.exit_code()), Err(2), "{line}");
         }
         assert_eq!(parse("tidemill run --help").unwrap_err().exit_code(), 0);
+    }
+
+    #[test]
+    fn a_stage_has_its_configuration_in_the_place_of_the_file() {
+        let typed = |line: &str| match parse(line).unwrap().command {
+            Command::Plugin(PluginCommand::Inspect(asked)) => asked.stage.typed().map(str::to_owned),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(typed("tidemill plugin inspect words.wasm"), None);
+        assert_eq!(typed("tidemill plugin inspect words.wasm --config {}").as_deref(), Some("{}"));
+        assert_eq!(parse("tidemill plugin build words").unwrap().global.config, Path::new(DEFAULT_PATH));
     }
 
     #[test]

@@ -20,6 +20,11 @@ pub enum PluginCommand {
     /// A case is a folder under `cases/`: rows.ndjson, documents.ndjson, config.json, schema.json. Exits 3 where other
     /// documents come out than are expected.
     Test(TestArguments),
+    /// Say what a component is: world, imports and who grants them, size, digest, makers.
+    ///
+    /// Reads the file and runs none of it, unless a schema is given: then it is opened on that table, to tell what it
+    /// requires and what comes out.
+    Inspect(InspectArguments),
 }
 
 #[derive(Clone, Debug, Args)]
@@ -37,6 +42,22 @@ pub struct NewArguments {
     /// Answer with one JSON object.
     #[arg(long)]
     pub json: bool,
+}
+
+/// Here `--config` is the stage's configuration: a plugin on its own has no `tidemill.yaml`.
+#[derive(Clone, Debug, Args)]
+pub struct StageConfig {
+    /// What the stage would have under `config:`, as a JSON object or a file with one.
+    // It stands in the place of the option that all commands have, so it has that one's name, type and value.
+    #[arg(id = "config", long = "config", short = 'c', value_name = "JSON|FILE", help_heading = None::<&str>)]
+    given: Option<PathBuf>,
+}
+
+impl StageConfig {
+    /// What was typed.
+    pub fn typed(&self) -> Option<&str> {
+        self.given.as_deref().and_then(std::path::Path::to_str).filter(|typed| *typed != crate::config::DEFAULT_PATH)
+    }
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -79,6 +100,24 @@ pub struct TestArguments {
     /// Write what comes out into each case's documents.ndjson.
     #[arg(long)]
     pub accept: bool,
+    /// Answer with one JSON object.
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Clone, Debug, Args)]
+#[command(after_help = "Examples:
+  tidemill plugin inspect words.wasm
+  tidemill plugin inspect words.wasm --schema cases/first/schema.json --config cases/first/config.json")]
+pub struct InspectArguments {
+    /// A component.
+    #[arg(value_name = "FILE.wasm")]
+    pub path: PathBuf,
+    /// A table: a case's schema.json, or a capture.
+    #[arg(long, value_name = "FILE")]
+    pub schema: Option<PathBuf>,
+    #[command(flatten)]
+    pub stage: StageConfig,
     /// Answer with one JSON object.
     #[arg(long)]
     pub json: bool,

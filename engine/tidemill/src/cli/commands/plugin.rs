@@ -4,9 +4,13 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use super::super::arguments::{BuildArguments, NewArguments, PluginCommand, PluginKind, TestArguments};
+use super::super::arguments::{
+    BuildArguments, InspectArguments, NewArguments, PluginCommand, PluginKind, TestArguments,
+};
 use super::super::output::{Output, bytes, counted, duration};
-use crate::author::{self, Built, CaseResult, Component, Difference, Kind, Language, Project, TestOptions};
+use crate::author::{
+    self, Built, CaseResult, Component, Difference, Inspection, Kind, Language, Opened, Project, TestOptions,
+};
 use crate::error::{Error, Result};
 
 /// So many differences of a case are shown; `--json` has them all.
@@ -17,6 +21,7 @@ pub(super) fn run(command: &PluginCommand) -> Result<()> {
         PluginCommand::New(asked) => new(asked),
         PluginCommand::Build(asked) => build(asked),
         PluginCommand::Test(asked) => test(asked),
+        PluginCommand::Inspect(asked) => inspect(asked),
     }
 }
 
@@ -182,4 +187,57 @@ fn case_json(case: &CaseResult) -> Value {
         "time_us": case.time.as_micros() as u64, "accepted": case.accepted, "differences": differences,
         "depends_on_batches": case.depends_on_batches, "logs": case.logs,
     })
+}
+
+fn inspect(asked: &InspectArguments) -> Result<()> {
+    let found = author::inspect(&asked.path)?;
+    let opened = match (&asked.schema, &found.problem) {
+        (Some(schema), None) => Some(author::open(&asked.path, schema, author::config(asked.stage.typed())?)?),
+        _ => None,
+    };
+    if asked.json {
+        let imports: Vec<Value> =
+            found.imports.iter().map(|name| json!({ "name": name, "granted_by": author::granted_by(name) })).collect();
+        let outputs = |opened: &Opened| -> Vec<Value> {
+            opened.outputs.iter().map(|(name, of)| json!({ "name": name, "column": of })).collect()
+        };
+        Output::stdout().json(&json!({
+            "file": asked.path, "world": found.world, "contract": found.contract, "bytes": found.bytes,
+            "sha256": found.sha256, "imports": imports, "exports": found.exports, "producers": found.producers,
+            "problem": found.problem, "requires": opened.as_ref().map(|opened| &opened.requires),
+            "outputs": opened.as_ref().map(outputs),
+        }))?;
+    } else {
+        Output::stdout().text(&inspection_text(asked, &found, opened.as_ref()))?;
+    }
+    match &found.problem {
+        None => Ok(()),
+        Some(problem) => Err(Error::failed(format!("`{}` is no plugin: {problem}", asked.path.display()))),
+    }
+}
+
+fn inspection_text(asked: &InspectArguments, found: &Inspection, opened: Option<&Opened>) -> String {
+    let mut lines = vec![match (found.world, &found.contract) {
+        (Some(world), Some(contract)) => format!("{}: a {world} of contract {contract}", asked.path.display()),
+        _ => format!("{}: no plugin", asked.path.display()),
+    }];
+    lines.push(format!("size     {}", bytes(found.bytes)));
+    lines.push(format!("sha256   {}", found.sha256));
+    lines.extend(found.imports.iter().map(|name| {
+        let granted = author::granted_by(name).unwrap_or("nobody: it is refused");
+        format!("imports  {name}  granted by {granted}")
+    }));
+    lines.extend(found.exports.iter().map(|name| format!("exports  {name}")));
+    lines.extend(found.producers.iter().map(|(what, names)| format!("made by  {what}: {}", names.join(", "))));
+    if let Some(opened) = opened {
+        let requires = if opened.requires.is_empty() { "nothing".to_owned() } else { opened.requires.join(", ") };
+        lines.push(format!("requires {requires}"));
+        let output = |(name, of): &(String, Option<String>)| match of {
+            None => format!("{name} (made)"),
+            Some(of) if of == name => name.clone(),
+            Some(of) => format!("{name} (of {of})"),
+        };
+        lines.push(format!("outputs  {}", opened.outputs.iter().map(output).collect::<Vec<_>>().join(", ")));
+    }
+    lines.join("\n")
 }

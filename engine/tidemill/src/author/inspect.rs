@@ -65,6 +65,7 @@ pub fn inspect_bytes(bytes: &[u8]) -> Inspection {
         found.problem = Some(format!("it is damaged at byte {}: {}", error.offset(), cut(error.message())));
         return found;
     }
+    add_language(&mut found.producers);
     judge(bytes, &mut found);
     found
 }
@@ -117,6 +118,31 @@ fn producers(
     Ok(())
 }
 
+/// Compilers that are stripped of their own word are known by what made their bindings.
+const MAKERS: [(&str, &str); 7] = [
+    ("rustc", "Rust"),
+    ("wit-bindgen-rust", "Rust"),
+    ("Go cmd/compile", "Go"),
+    ("wit-bindgen-go", "Go"),
+    ("componentize-py", "Python"),
+    ("wit-bindgen-c", "C"),
+    ("clang", "C or C++"),
+];
+
+/// What the makers say of the language, or else their names.
+fn add_language(producers: &mut BTreeMap<String, Vec<String>>) {
+    if producers.contains_key("language") {
+        return;
+    }
+    let tools: Vec<&String> = producers.values().flatten().collect();
+    let is_tool = |name: &str| {
+        tools.iter().any(|tool| tool.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with(' ')))
+    };
+    if let Some((_, language)) = MAKERS.iter().find(|(tool, _)| is_tool(tool)) {
+        producers.insert("language".to_owned(), vec![(*language).to_owned()]);
+    }
+}
+
 fn keep(names: &mut Vec<String>, name: &str) {
     if names.len() < NAMES_MAX {
         names.push(cut(name));
@@ -146,7 +172,7 @@ fn judge(bytes: &[u8], found: &mut Inspection) {
             "it is a core module, not a component: `tidemill plugin build FILE --world … -o COMPONENT` makes one of it"
                 .to_owned()
         }
-        false => format!("it is no plugin: one exports either {PACKAGE}filtering or {PACKAGE}transforming"),
+        false => format!("a plugin exports either {PACKAGE}filtering or {PACKAGE}transforming"),
     });
 }
 
@@ -217,7 +243,7 @@ mod tests {
         let problem = |bytes: &[u8]| inspect_bytes(bytes).problem.unwrap();
         assert!(problem(b"").contains("not WebAssembly"));
         assert!(problem(b"\0asm\x01\0\0\0").contains("core module"));
-        assert!(problem(b"\0asm\x0d\0\x01\0").contains("no plugin"));
+        assert!(problem(b"\0asm\x0d\0\x01\0").contains("a plugin exports"));
         assert!(problem(&SELECT[..5_000]).contains("damaged"));
     }
 

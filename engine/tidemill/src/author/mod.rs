@@ -11,6 +11,7 @@
 //! encoder: what comes out here is what would be in the index. Nothing in here prints; the answers are data.
 
 mod build;
+mod capture;
 mod case;
 mod component;
 mod create;
@@ -19,19 +20,26 @@ mod inspect;
 mod json;
 mod language;
 mod line;
+mod mask;
 mod project;
+mod recording;
+mod replay;
 mod row;
 mod runner;
 mod table;
 mod test;
+mod wal;
 
 pub use build::{Built, build, convert};
+pub use capture::{CaptureOptions, Captured, capture};
 pub use create::{Created, Kind, create};
 pub use diff::Difference;
 pub use inspect::{Inspection, Opened, config, granted_by, inspect, inspect_bytes, open};
 pub use language::{LANGUAGES, Language};
 pub use line::FieldDifference;
 pub use project::{Component, Project};
+pub use recording::{Head, PluginDigest};
+pub use replay::{Comparison, Cost, Example, ReplayOptions, Replayed, Side, replay};
 pub use table::{Column, Identity, Table};
 pub use test::{CaseResult, Options as TestOptions, TestResult, test};
 

@@ -8,7 +8,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub use author::{
-    BuildArguments, InspectArguments, NewArguments, PluginCommand, PluginKind, StageConfig, TestArguments,
+    BuildArguments, CaptureArguments, InspectArguments, NewArguments, PluginCommand, PluginKind, ReplayArguments,
+    StageConfig, TestArguments,
 };
 
 use crate::config::DEFAULT_PATH;
@@ -85,6 +86,8 @@ pub enum Command {
     /// Write plugins: begin, build, test, measure and compare them.
     #[command(subcommand)]
     Plugin(PluginCommand),
+    /// Take real rows of a stream into a file, to try plugins on. Moves nothing.
+    Capture(CaptureArguments),
     /// Serve the embedded index: a small Bulk-speaking server for demos and tests.
     Index(IndexArguments),
     /// See it work: a private Postgres, an index, 100,000 rows, live changes, every document compared.
@@ -112,6 +115,7 @@ impl Command {
             Command::DeadLetters(_) => "dead-letters",
             Command::Teardown(_) => "teardown",
             Command::Plugin(_) => "plugin",
+            Command::Capture(_) => "capture",
             Command::Index(_) => "index",
             Command::Demo(_) => "demo",
             Command::Schema => "schema",
@@ -412,6 +416,8 @@ mod tests {
             "tidemill plugin test words --accept",
             "tidemill plugin test words.wasm --cases c --json",
             "tidemill plugin inspect words.wasm --schema s.json --config c.json --json",
+            "tidemill plugin replay a.capture --plugin words --against words.wasm --config {} --against-config {} --json",
+            "tidemill capture products --rows 10 --mask a,b --changes --table t -o f --config a.yaml --json",
             "tidemill index --dir d --listen 127.0.0.1:0",
             "tidemill demo --keep --rows 10 --seconds 2 --json --sink http://h:9200 --api-key a:b",
             "tidemill schema",
@@ -442,6 +448,9 @@ mod tests {
             "tidemill plugin",
             "tidemill plugin new",
             "tidemill plugin new words --kind both",
+            "tidemill plugin replay a.capture",
+            "tidemill capture",
+            "tidemill capture products --rows 0",
             "tidemill completions powershell",
             "tidemill run --log-format xml",
         ];

@@ -25,6 +25,10 @@ pub enum PluginCommand {
     /// Reads the file and runs none of it, unless a schema is given: then it is opened on that table, to tell what it
     /// requires and what comes out.
     Inspect(InspectArguments),
+    /// Run captured rows through a plugin, or through two, and say how their documents differ.
+    ///
+    /// Exits 3 where they do.
+    Replay(ReplayArguments),
 }
 
 #[derive(Clone, Debug, Args)]
@@ -118,6 +122,61 @@ pub struct InspectArguments {
     pub schema: Option<PathBuf>,
     #[command(flatten)]
     pub stage: StageConfig,
+    /// Answer with one JSON object.
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Clone, Debug, Args)]
+#[command(after_help = "Examples:
+  tidemill plugin replay products.capture --plugin words --config '{\"column\": \"name\", \"word\": \"shoe\"}'
+  tidemill plugin replay products.capture --plugin words --against words-1.0.wasm --config words.json")]
+pub struct ReplayArguments {
+    /// What `tidemill capture` wrote.
+    #[arg(value_name = "CAPTURE")]
+    pub capture: PathBuf,
+    /// A plugin's folder, a component, or a shipped plugin's name.
+    #[arg(long, value_name = "PLUGIN")]
+    pub plugin: PathBuf,
+    /// Another, whose documents are those that are expected.
+    #[arg(long, value_name = "PLUGIN")]
+    pub against: Option<PathBuf>,
+    #[command(flatten)]
+    pub stage: StageConfig,
+    /// The other's configuration, if it has one of its own.
+    #[arg(long, value_name = "JSON|FILE", requires = "against")]
+    pub against_config: Option<String>,
+    /// How many documents or differences are shown.
+    #[arg(long, value_name = "N", default_value_t = 5)]
+    pub examples: usize,
+    /// Answer with one JSON object.
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Clone, Debug, Args)]
+#[command(after_help = "Examples:
+  tidemill capture products --rows 1000
+  tidemill capture products --rows 500 --mask email,phone -o products.capture
+  tidemill capture products --changes                    updates and deletes too, out of the slot of an engine that stands")]
+pub struct CaptureArguments {
+    /// The stream's name in the configuration.
+    pub stream: String,
+    /// How many rows at most.
+    #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub rows: u32,
+    /// Of a stream with several tables, which one.
+    #[arg(long, value_name = "TABLE")]
+    pub table: Option<String>,
+    /// Changes that wait in the slot instead of the table's rows. The slot stays where it is; no engine may stream from it.
+    #[arg(long)]
+    pub changes: bool,
+    /// Columns whose values are replaced before they are written.
+    #[arg(long, value_name = "COLUMN,…", value_delimiter = ',')]
+    pub mask: Vec<String>,
+    /// Where to; STREAM.capture by default. Nobody else can read it.
+    #[arg(long, short, value_name = "FILE")]
+    pub output: Option<PathBuf>,
     /// Answer with one JSON object.
     #[arg(long)]
     pub json: bool,

@@ -22,6 +22,7 @@ pub(super) fn run(command: &PluginCommand) -> Result<()> {
         PluginCommand::Build(asked) => build(asked),
         PluginCommand::Test(asked) => test(asked),
         PluginCommand::Inspect(asked) => inspect(asked),
+        PluginCommand::Replay(asked) => super::replay::replay(asked),
     }
 }
 

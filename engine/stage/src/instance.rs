@@ -96,6 +96,8 @@ impl Said {
 #[derive(Debug)]
 pub(crate) struct Host {
     memory_bytes_max: usize,
+    /// How large its largest memory has grown.
+    memory_bytes: usize,
     /// The limit that kept a memory or table from growing; a call that then fails, failed by it.
     breach: Option<String>,
     said: Said,
@@ -107,6 +109,8 @@ impl ResourceLimiter for Host {
         if !fits {
             let mib = self.memory_bytes_max >> 20;
             self.breach = Some(format!("it needs more than its {mib} MiB of memory: raise `limits.memory`"));
+        } else {
+            self.memory_bytes = self.memory_bytes.max(desired);
         }
         Ok(fits)
     }
@@ -220,7 +224,7 @@ impl Instance {
         schema: &Schema,
         logs: (&str, &mut Logs),
     ) -> Result<(Instance, GuestPlan), NotOpened> {
-        let host = Host { memory_bytes_max: limits.memory_bytes, breach: None, said: Said::default() };
+        let host = Host { memory_bytes_max: limits.memory_bytes, memory_bytes: 0, breach: None, said: Said::default() };
         let mut store = Store::new(plugin.engine().wasmtime(), host);
         store.limiter(|host| host);
         store.set_hostcall_fuel(ANSWER_BYTES_MAX);
@@ -285,6 +289,10 @@ impl Instance {
                 .map(|(answer,)| answer.map(GuestAnswer::Transformed)),
         };
         answer.map_err(|error| failed(store, &error, self.deadline))
+    }
+
+    pub(crate) fn memory_bytes(&self) -> u64 {
+        self.store.data().memory_bytes as u64
     }
 
     pub(crate) fn said(&mut self) -> &mut Said {

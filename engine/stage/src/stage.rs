@@ -16,6 +16,7 @@ use tidemill_change::Reject;
 
 use crate::abi::{Batch, Failure, Field, Schema, Source};
 use crate::check::{self, Answer, Picked, Refused};
+use crate::crossing;
 use crate::error::{Error, Kind};
 use crate::frame::Frame;
 use crate::instance::{Failed, GuestPlan, Instance, Logs, Metric, NotOpened};
@@ -47,6 +48,11 @@ pub struct StageStats {
     /// Calls that ended in no answer; each cost an instance.
     pub failures: u64,
     pub busy: Duration,
+    /// What crossed to the guest, and what came back.
+    pub bytes_in: u64,
+    pub bytes_out: u64,
+    /// The largest linear memory of its instances.
+    pub memory_bytes: u64,
 }
 
 /// What the stages of a chain share while a batch runs.
@@ -240,7 +246,12 @@ impl OpenStage {
         }
         let pushed: Vec<_> = columns.iter().map(|column| column.pushed()).collect();
         stats.calls += 1;
+        stats.bytes_in += crossing::pushed_bytes(&pushed);
         let result = instance.process(Batch { rows: len as u32, columns: &pushed });
+        stats.memory_bytes = stats.memory_bytes.max(instance.memory_bytes());
+        if let Ok(Ok(answer)) = &result {
+            stats.bytes_out += crossing::answer_bytes(answer);
+        }
         let said = instance.said();
         said.drain_into(&stage.name, &mut shared.logs);
         for (name, metric) in std::mem::take(&mut said.metrics) {

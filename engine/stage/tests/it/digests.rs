@@ -40,7 +40,7 @@ fn sources(plugin: &str) -> String {
 
 #[test]
 fn committed_components_are_made_of_these_sources() {
-    for (folder, plugins) in [("shipped", ["select", "where"]), ("fixtures", ["clock", "hostile"])] {
+    for (folder, plugins) in [("shipped", &["select", "where"][..]), ("fixtures", &["clock", "hostile", "pass"])] {
         let digests = fs::read_to_string(root().join(format!("plugins/{folder}/DIGESTS"))).unwrap();
         let mut lines: Vec<Vec<&str>> = digests.lines().map(|line| line.split(' ').collect()).collect();
         lines.sort_unstable();

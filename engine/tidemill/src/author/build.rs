@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use super::component::{component, is_core_module};
-use super::language::Wasm;
 use super::{Kind, Project};
 use crate::error::{Error, Result};
 use crate::plan::Plugins;
@@ -30,10 +29,11 @@ pub struct Built {
 pub fn build(project: &Project) -> Result<Built> {
     let begun = Instant::now();
     let output = (project.language.build)(&project.folder)?;
-    let bytes = match &output.wasm {
-        Wasm::Component(path) => read(path)?,
+    let bytes = read(&output.wasm)?;
+    let bytes = match is_core_module(&bytes) {
+        true => component(&bytes, output.world, &output.adapters)?,
+        false => bytes,
     };
-    let bytes = if is_core_module(&bytes) { component(&bytes, None, &[])? } else { bytes };
     let path = project.folder.join(format!("{}.wasm", output.name));
     let built = Made { name: output.name, toolchain: Some(output.toolchain), build_time: begun.elapsed() };
     finish(built, path, &bytes)

@@ -6,6 +6,8 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use super::Kind;
+use super::component::Adapter;
 use crate::error::{Error, Result};
 
 /// How a language's plugins are made.
@@ -19,7 +21,7 @@ pub struct Language {
     pub(super) vendored: &'static [&'static str],
     /// The file by which a folder is known to hold a plugin in this language.
     pub(super) marker: &'static str,
-    /// Files in which rows of the build are kept, which are no source.
+    /// What a build leaves in the folder, which is no source.
     pub(super) leavings: &'static [&'static str],
     /// Builds what lies in the folder. An error says exactly what is missing and how to get it.
     pub(super) build: fn(&Path) -> Result<Output>,
@@ -30,16 +32,14 @@ pub struct Language {
 pub(super) struct Output {
     /// The plugin's name, as its folder declares it.
     pub(super) name: String,
-    pub(super) wasm: Wasm,
+    /// A component, or a core module of which one has to be made.
+    pub(super) wasm: PathBuf,
+    /// Of which world a core module is, where it does not say so itself.
+    pub(super) world: Option<Kind>,
+    /// What answers a core module's imports inside the component.
+    pub(super) adapters: Vec<Adapter>,
     /// The compiler and its version, as far as the build knows.
     pub(super) toolchain: String,
-}
-
-/// What the language's tools make.
-#[derive(Debug)]
-pub(super) enum Wasm {
-    /// A component already.
-    Component(PathBuf),
 }
 
 pub static LANGUAGES: &[Language] = &[rust::RUST];

@@ -8,7 +8,7 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use super::{Language, Output, Wasm, run, said};
+use super::{Language, Output, run, said};
 use crate::error::{Error, Result};
 
 pub(super) const RUST: Language = Language {
@@ -39,7 +39,7 @@ fn build(folder: &Path) -> Result<Output> {
         ))
     })?;
     let toolchain = said(Command::new(&compiler).arg("--version")).unwrap_or_else(|| "rustc".to_owned());
-    Ok(Output { name, wasm: Wasm::Component(wasm), toolchain })
+    Ok(Output { name, wasm, world: None, adapters: Vec::new(), toolchain })
 }
 
 /// The compiler that has the target: the installed one, else the one in the cache folder.

@@ -12,6 +12,8 @@ mod demo;
 mod harness;
 mod keys;
 mod kill;
+mod misdeeds;
+mod naming;
 mod servers;
 mod sink;
 mod stream;

@@ -2,10 +2,10 @@
 //! that make it fail.
 //!
 //! A batch whose call traps or ends in no proper answer is cut in halves on new instances until the poison rows stand
-//! alone: for p of them among n rows that takes at most 2·p·⌈log2 n⌉ + 1 calls. A batch whose halves pass was
+//! alone: for p of them among n rows that takes at most 2·p·⌈log2 n⌉ + 2 calls. One of them is a second try of the whole where the
+//! instance had answered before, since what failed it may have come together over many calls. A batch whose halves pass was
 //! too large: from then on the stage's batches are no larger than what passed.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -19,10 +19,13 @@ use crate::check::{self, Answer, Picked, Refused};
 use crate::crossing;
 use crate::error::{Error, Kind};
 use crate::frame::Frame;
-use crate::instance::{Failed, GuestPlan, Instance, Logs, Metric, NotOpened};
-use crate::limits::{DEADLINES_A_BATCH_MAX, METRICS_MAX, POISON_BATCH_ROWS_MIN, POISON_ROWS_MAX};
-use crate::plan::{From, Plan};
+use crate::grants::Grants;
+use crate::instance::{Failed, GuestPlan, Instance, NotOpened};
+use crate::known::Known;
+use crate::limits::{DEADLINES_A_BATCH_MAX, POISON_BATCH_ROWS_MIN};
+use crate::plan::{From, Given, Plan};
 use crate::push::Scratch;
+use crate::said::Heard;
 use crate::shape::Shape;
 use crate::{Limits, Plugin};
 
@@ -35,6 +38,7 @@ pub struct Stage {
     /// A JSON object: what the plugin gets at open.
     pub config: serde_json::Value,
     pub limits: Limits,
+    pub grants: Grants,
 }
 
 /// What a stage did since it was made.
@@ -47,38 +51,21 @@ pub struct StageStats {
     pub rejects: u64,
     /// Calls that ended in no answer; each cost an instance.
     pub failures: u64,
+    /// Instances made anew in the place of those.
+    pub restarts: u64,
+    /// The most linear memory that an instance had.
+    pub memory_bytes: usize,
     pub busy: Duration,
     /// What crossed to the guest, and what came back.
     pub bytes_in: u64,
     pub bytes_out: u64,
-    /// The largest linear memory of its instances.
-    pub memory_bytes: u64,
 }
 
 /// What the stages of a chain share while a batch runs.
 #[derive(Debug, Default)]
 pub(crate) struct Shared {
     pub(crate) scratch: Scratch,
-    pub(crate) logs: Logs,
-    pub(crate) metrics: BTreeMap<(String, String), Metric>,
-    /// Every metric that was ever named, by stage and name: bounded, since whoever shows them keeps them.
-    metric_names: BTreeSet<(String, String)>,
-}
-
-impl Shared {
-    fn add_metric(&mut self, stage: &str, name: String, metric: Metric) {
-        let key = (stage.to_owned(), name);
-        if !self.metric_names.contains(&key) {
-            if self.metric_names.iter().filter(|(of, _)| of == stage).count() >= METRICS_MAX {
-                return;
-            }
-            self.metric_names.insert(key.clone());
-        }
-        match (self.metrics.get_mut(&key), metric) {
-            (Some(Metric::Count(sum)), Metric::Count(add)) => *sum = sum.saturating_add(add),
-            _ => drop(self.metrics.insert(key, metric)),
-        }
-    }
+    pub(crate) heard: Heard,
 }
 
 /// A stage that was opened on a table.
@@ -90,6 +77,8 @@ pub(crate) struct OpenStage {
     config: String,
     /// None after a failed call, until the next one.
     instance: Option<Instance>,
+    /// The last instance gave an answer before anything else.
+    has_answered: bool,
     /// The largest batch that is tried.
     rows_max: usize,
 }
@@ -107,15 +96,25 @@ impl OpenStage {
         let fail = |message: String| Error::new(Kind::Open, &stage.name, message);
         let schema = input.to_guest().map_err(fail)?;
         let config = stage.config.to_string();
-        let logs = (stage.name.as_str(), &mut shared.logs);
+        let heard = (stage.name.as_str(), &mut shared.heard);
         let (instance, guest_plan) =
-            Instance::open(&stage.plugin, &stage.limits, &config, &schema, logs).map_err(|error| match error {
-                NotOpened::Refused(message) => fail(message),
-                NotOpened::Failed(failed) => fail(format!("its plugin failed at open: {}", failed.message)),
-                NotOpened::Misfit(message) => fail(format!("its plugin does not fit the contract: {message}")),
+            Instance::open(&stage.plugin, &stage.limits, &config, &schema, &stage.grants, heard).map_err(|error| {
+                match error {
+                    NotOpened::Refused(message) => fail(message),
+                    NotOpened::Failed(failed) => fail(format!("its plugin failed at open: {}", failed.message)),
+                    NotOpened::Misfit(message) => fail(format!("its plugin does not fit the contract: {message}")),
+                }
             })?;
-        let plan = Plan::check(&guest_plan, input).map_err(fail)?;
-        Ok(OpenStage { guest_plan, plan, schema, config, instance: Some(instance), rows_max: usize::MAX })
+        let plan = Plan::check(&guest_plan, input, &stage.grants).map_err(fail)?;
+        Ok(OpenStage {
+            guest_plan,
+            plan,
+            schema,
+            config,
+            instance: Some(instance),
+            has_answered: false,
+            rows_max: usize::MAX,
+        })
     }
 
     /// What rows look like behind this stage.
@@ -138,17 +137,28 @@ impl OpenStage {
         requires.iter().filter_map(word).collect()
     }
 
-    /// The columns that this stage's plugin asked for.
-    pub(crate) fn requires(&self) -> &[usize] {
-        &self.plan.requires
+    /// The columns of the input that this stage's plugin asked for.
+    pub(crate) fn requires(&self) -> impl Iterator<Item = usize> {
+        self.plan.requires.iter().filter_map(|given| match given {
+            Given::Input(place) => Some(*place),
+            Given::Known(_) => None,
+        })
+    }
+
+    /// The table's columns of which the old images are read or let out.
+    pub(crate) fn old(&self) -> impl Iterator<Item = usize> {
+        self.plan.known().filter_map(|known| match known {
+            Known::Old(place) => Some(place),
+            Known::Fact(_) => None,
+        })
     }
 
     /// For each column that comes out what the list has for it, or none where this stage makes it.
     pub(crate) fn trace(&self, sources: &[Option<usize>]) -> Vec<Option<usize>> {
         let Some(outputs) = &self.plan.outputs else { return sources.to_vec() };
         let source = |from: &From| match from {
-            From::Input(place) => sources[*place],
-            From::Answer(_) => None,
+            From::Given(Given::Input(place)) => sources[*place],
+            From::Given(Given::Known(_)) | From::Answer(_) => None,
         };
         outputs.iter().map(source).collect()
     }
@@ -161,6 +171,7 @@ impl OpenStage {
         stats: &mut StageStats,
     ) -> Result<(), Error> {
         let rows = frame.rows();
+        self.plan.known().for_each(|known| frame.make(known));
         if rows == 0 {
             frame.apply(&self.plan, Picked::All, no_rows(&self.plan));
             return Ok(());
@@ -190,6 +201,7 @@ impl OpenStage {
         let mut waiting: Vec<(usize, usize)> =
             (0..rows).step_by(step).map(|from| (from, step.min(rows - from))).rev().collect();
         let (mut parts, mut poison, mut deadlines) = (Vec::with_capacity(waiting.len()), 0, 0);
+        let mut was_worn = false;
         while let Some((from, len)) = waiting.pop() {
             match self.call(stage, frame, (from, len), shared, stats)? {
                 Ok(answer) => parts.push(Part { from, len, answer }),
@@ -203,6 +215,11 @@ impl OpenStage {
                             failed.message
                         )));
                     }
+                    if self.has_answered && !was_worn {
+                        was_worn = true;
+                        waiting.push((from, len));
+                        continue;
+                    }
                     if len > 1 {
                         let left = len.div_ceil(2);
                         waiting.push((from + left, len - left));
@@ -210,8 +227,13 @@ impl OpenStage {
                         continue;
                     }
                     poison += 1;
-                    if poison > POISON_ROWS_MAX || poison == rows && rows >= POISON_BATCH_ROWS_MIN {
-                        return Err(fatal(format!("its plugin fails on row after row: {}", failed.message)));
+                    if poison > stage.limits.failing_rows {
+                        let max = stage.limits.failing_rows;
+                        let how = format!("more than {max} rows of one batch: raise `limits.failing_rows`, or mend it");
+                        return Err(fatal(format!("its plugin fails on {how}: {}", failed.message)));
+                    }
+                    if poison == rows && rows >= POISON_BATCH_ROWS_MIN {
+                        return Err(fatal(format!("its plugin fails on each of {rows} rows: {}", failed.message)));
                     }
                     parts.push(Part { from, len, answer: refuse(&self.plan, failed) });
                 }
@@ -234,6 +256,7 @@ impl OpenStage {
     ) -> Result<Result<Answer, Failed>, Error> {
         if self.instance.is_none() {
             self.reopen(stage, shared)?;
+            stats.restarts += 1;
         }
         let instance = self.instance.as_mut().expect("made above");
         let mut columns = Vec::with_capacity(self.plan.requires.len());
@@ -252,11 +275,7 @@ impl OpenStage {
         if let Ok(Ok(answer)) = &result {
             stats.bytes_out += crossing::answer_bytes(answer);
         }
-        let said = instance.said();
-        said.drain_into(&stage.name, &mut shared.logs);
-        for (name, metric) in std::mem::take(&mut said.metrics) {
-            shared.add_metric(&stage.name, name, metric);
-        }
+        shared.heard.take(&stage.name, instance.said());
         shared.scratch.give_back(columns);
         let checked = match result {
             Ok(Ok(answer)) => check::answer(answer, len, &self.plan).map_err(Failed::answer),
@@ -264,9 +283,10 @@ impl OpenStage {
             Ok(Err(Failure::Fatal(message))) => return Err(Error::new(Kind::Fatal, &stage.name, message)),
             Err(failed) => Err(failed),
         };
-        if checked.is_err() {
+        match checked {
+            Ok(_) => self.has_answered = true,
             // Its memory is in an unknown state.
-            self.instance = None;
+            Err(_) => self.instance = None,
         }
         Ok(checked)
     }
@@ -274,17 +294,19 @@ impl OpenStage {
     /// A new instance in the place of one that failed. It must say what the first one said.
     fn reopen(&mut self, stage: &Stage, shared: &mut Shared) -> Result<(), Error> {
         let fatal = |message: String| Error::new(Kind::Fatal, &stage.name, message);
-        let logs = (stage.name.as_str(), &mut shared.logs);
-        let (instance, plan) = Instance::open(&stage.plugin, &stage.limits, &self.config, &self.schema, logs)
-            .map_err(|error| match error {
-                NotOpened::Refused(why) | NotOpened::Misfit(why) => why,
-                NotOpened::Failed(failed) => failed.message,
-            })
-            .map_err(|why| fatal(format!("its plugin was opened before and now is not: {why}")))?;
+        let heard = (stage.name.as_str(), &mut shared.heard);
+        let (instance, plan) =
+            Instance::open(&stage.plugin, &stage.limits, &self.config, &self.schema, &stage.grants, heard)
+                .map_err(|error| match error {
+                    NotOpened::Refused(why) | NotOpened::Misfit(why) => why,
+                    NotOpened::Failed(failed) => failed.message,
+                })
+                .map_err(|why| fatal(format!("its plugin was opened before and now is not: {why}")))?;
         if plan != self.guest_plan {
             return Err(fatal("its plugin gives another plan than before for the same configuration".to_owned()));
         }
         self.instance = Some(instance);
+        self.has_answered = false;
         Ok(())
     }
 
@@ -331,7 +353,7 @@ fn refuse(plan: &Plan, failed: Failed) -> Answer {
 }
 
 /// Takes the refused rows out of what comes out, and gives them.
-fn without_refused(answer: &mut Answer, rows: usize) -> Vec<Refused> {
+pub(crate) fn without_refused(answer: &mut Answer, rows: usize) -> Vec<Refused> {
     let refused = std::mem::take(&mut answer.refused);
     if refused.is_empty() {
         return refused;

@@ -1,9 +1,13 @@
 //! The stages with real components: those that are shipped, and those that misbehave.
 
 mod cache;
+mod contract;
 mod digests;
+mod grants;
 mod harness;
 mod hostile;
 mod load;
+mod names;
+mod raw;
 mod select;
 mod where_;

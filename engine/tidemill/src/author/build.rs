@@ -5,6 +5,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use tidemill_stage::Limits;
+
 use super::component::{component, is_core_module};
 use super::{Kind, Project};
 use crate::error::{Error, Result};
@@ -60,7 +62,7 @@ struct Made {
 fn finish(made: Made, path: PathBuf, bytes: &[u8]) -> Result<Built> {
     put(&path, bytes)?;
     let begun = Instant::now();
-    let plugin = Plugins::default().file(&path)?;
+    let plugin = Plugins::default().file(&path, &Limits::default())?;
     Ok(Built {
         name: made.name,
         component: path,

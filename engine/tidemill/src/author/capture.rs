@@ -5,6 +5,7 @@ use std::path::Path;
 
 use sha2::{Digest, Sha256};
 use tidemill_change::Op;
+use tidemill_stage::Limits;
 
 use super::mask::Mask;
 use super::recording::{Head, PluginDigest, write};
@@ -103,7 +104,7 @@ async fn rows(connector: &Connector, info: &TableInfo, max: usize) -> Result<Vec
             }
             let line = &frames.chunk[frame.clone()];
             let row = copy_cells(line.strip_suffix(b"\n").unwrap_or(line)).map_err(Error::failed)?;
-            rows.push(RowChange { op: Op::Insert, row, old: None, commit: None });
+            rows.push(RowChange { op: Op::Read, row, old: None, commit: None });
         }
         if frames.is_end() {
             return Ok(rows);
@@ -150,7 +151,10 @@ fn plugins(stream: &config::Stream) -> Result<Vec<PluginDigest>> {
     let mut digests = Vec::new();
     let mut shipped = Plugins::default();
     let mut of = |name: &str| -> Result<PluginDigest> {
-        Ok(PluginDigest { name: name.to_owned(), sha256: shipped.shipped(name)?.sha256().to_owned() })
+        Ok(PluginDigest {
+            name: name.to_owned(),
+            sha256: shipped.shipped(name, &Limits::default())?.sha256().to_owned(),
+        })
     };
     if stream.filter.is_some() {
         digests.push(of("where")?);

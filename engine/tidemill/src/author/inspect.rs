@@ -7,6 +7,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
+use tidemill_stage::Grants;
 use wasmparser::{KnownCustom, Parser, Payload};
 
 use super::component::is_core_module;
@@ -187,7 +188,7 @@ pub fn granted_by(import: &str) -> Option<&'static str> {
 pub fn open(path: &Path, schema: &Path, config: Value) -> Result<Opened> {
     let text = fs::read_to_string(schema).map_err(|error| unreadable(schema, error))?;
     let table = table(&text).map_err(|error| Error::usage(format!("`{}`: {error}", schema.display())))?;
-    let runner = Runner::new(load(&mut Plugins::default(), path)?, config);
+    let runner = Runner::new(load(&mut Plugins::default(), path)?, config, Grants::default());
     let feeder = Feeder::new(&table)?;
     let mut chain = runner.chain();
     let info = chain.open(feeder.relation()).map_err(|error| Error::failed(error.to_string()))?;

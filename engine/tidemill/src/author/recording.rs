@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! {"tidemill_capture":1,"stream":…,"from":"table","table":{…},"plugins":[…],"masked":[…]}
-//! {"op":"insert","row":["1","Red shoe",null]}
+//! {"op":"read","row":["1","Red shoe",null]}
 //! {"op":"update","row":["1","Shoe",{"unchanged":true}],"old":["1",null,null],"lsn":"16/B374D848","time_us":…}
 //! ```
 
@@ -93,6 +93,7 @@ fn line(row: &RowChange) -> Row {
         cells.iter().map(value).collect()
     };
     let op = match row.op {
+        Op::Read => "read",
         Op::Insert => "insert",
         Op::Update => "update",
         Op::Delete => "delete",
@@ -142,10 +143,11 @@ fn change(line: &str, columns: usize) -> Result<RowChange, String> {
         values.into_iter().map(cell).collect()
     };
     let op = match (op.as_str(), &row, &old) {
+        ("read", Some(_), None) => Op::Read,
         ("insert", Some(_), None) => Op::Insert,
         ("update", Some(_), _) => Op::Update,
         ("delete", None, Some(_)) => Op::Delete,
-        _ => return Err("an insert has `row`, an update `row` and perhaps `old`, a delete `old`".to_owned()),
+        _ => return Err("a read or insert has `row`, an update `row` and perhaps `old`, a delete `old`".to_owned()),
     };
     let lsn =
         lsn.map(|lsn| lsn.parse().map_err(|error: tidemill_change::ParseLsnError| error.to_string())).transpose()?;

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use serde_json::Value;
+use tidemill_stage::Grants;
 
 use super::line::Line;
 use super::recording::{Head, read};
@@ -86,7 +87,7 @@ pub fn replay(options: &ReplayOptions<'_>) -> Result<Replayed> {
     let (head, rows) = read(options.capture)?;
     let mut plugins = Plugins::default();
     let mut run = |side: &Side<'_>| -> Result<(Outcomes, Cost)> {
-        let runner = Runner::new(load(&mut plugins, side.plugin)?, side.config.clone());
+        let runner = Runner::new(load(&mut plugins, side.plugin)?, side.config.clone(), Grants::default());
         let outcomes = runner.run(&head.table, &rows, BATCH_ROWS_MAX)?;
         let cost = cost(&runner, &outcomes);
         Ok((outcomes, cost))

@@ -51,10 +51,11 @@ pub(super) fn read_row(line: &str, table: &Table, types: &[Type]) -> Result<RowC
         return Ok(RowChange { op: Op::Insert, row: cells(&fields, table, types)?, old: None, commit: None });
     }
     let op = match fields.get("op").map(RawValue::get) {
+        Some("\"read\"") => Op::Read,
         Some("\"insert\"") => Op::Insert,
         Some("\"update\"") => Op::Update,
         Some("\"delete\"") => Op::Delete,
-        _ => return Err("`op` is insert, update or delete".to_owned()),
+        _ => return Err("`op` is read, insert, update or delete".to_owned()),
     };
     let part = |name: &str| -> Result<Option<Vec<Cell>>, String> {
         let Some(value) = fields.get(name) else { return Ok(None) };
@@ -63,8 +64,8 @@ pub(super) fn read_row(line: &str, table: &Table, types: &[Type]) -> Result<RowC
     };
     let (row, old) = (part("row")?, part("old")?);
     match (op, &row, &old) {
-        (Op::Insert, Some(_), None) | (Op::Update, Some(_), _) | (Op::Delete, None, Some(_)) => {}
-        (Op::Insert, ..) => return Err("an insert has `row` and no `old`".to_owned()),
+        (Op::Read | Op::Insert, Some(_), None) | (Op::Update, Some(_), _) | (Op::Delete, None, Some(_)) => {}
+        (Op::Read | Op::Insert, ..) => return Err("a read or insert has `row` and no `old`".to_owned()),
         (Op::Update, ..) => return Err("an update has `row`, and `old` where the replica identity tells it".to_owned()),
         (Op::Delete, ..) => return Err("a delete has `old` and no `row`".to_owned()),
     }
@@ -159,7 +160,13 @@ impl Feeder {
         }
         let mut batches = self.decoder.cut().batches;
         match (batches.pop(), batches.is_empty()) {
-            (Some(batch), true) => Ok(batch),
+            (Some(mut batch), true) => {
+                // The stream has no message for a row that a backfill read.
+                for (change, row) in batch.changes.iter_mut().zip(rows).filter(|(_, row)| row.op == Op::Read) {
+                    change.op = row.op;
+                }
+                Ok(batch)
+            }
             _ => Err(Error::failed("these rows are not of one table and shape")),
         }
     }
@@ -203,7 +210,7 @@ fn relation(table: &Table) -> Vec<u8> {
 
 fn change(row: &RowChange, identity: Identity) -> Vec<u8> {
     let tag = match row.op {
-        Op::Insert => b'I',
+        Op::Read | Op::Insert => b'I',
         Op::Update => b'U',
         Op::Delete => b'D',
     };

@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde_json::Value;
 use tidemill_change::Epoch;
 use tidemill_encode::{Actions, Encoder, Encoding, IdRule, LongId, Nonfinite, Numbers};
-use tidemill_stage::{Chain, Limits, Plugin, Stage};
+use tidemill_stage::{Chain, Grants, Limits, Plugin, Stage};
 
 use super::json::Fields;
 use super::line::Line;
@@ -43,9 +43,10 @@ pub(super) struct Outcomes {
 
 /// Loads a plugin: a file, or a shipped one by its name, as the configuration has it.
 pub(super) fn load(plugins: &mut Plugins, path: &Path) -> Result<Arc<Plugin>> {
+    let limits = Limits::default();
     match path.to_str().filter(|name| SHIPPED_PLUGINS.contains(name)) {
-        Some(name) => plugins.shipped(name),
-        None => plugins.file(path),
+        Some(name) => plugins.shipped(name, &limits),
+        None => plugins.file(path, &limits),
     }
 }
 
@@ -54,11 +55,12 @@ pub(super) fn load(plugins: &mut Plugins, path: &Path) -> Result<Arc<Plugin>> {
 pub(super) struct Runner {
     plugin: Arc<Plugin>,
     config: Value,
+    grants: Grants,
 }
 
 impl Runner {
-    pub(super) fn new(plugin: Arc<Plugin>, config: Value) -> Runner {
-        Runner { plugin, config }
+    pub(super) fn new(plugin: Arc<Plugin>, config: Value, grants: Grants) -> Runner {
+        Runner { plugin, config, grants }
     }
 
     pub(super) fn plugin(&self) -> &Plugin {
@@ -67,7 +69,8 @@ impl Runner {
 
     pub(super) fn chain(&self) -> Chain {
         let (plugin, config) = (Arc::clone(&self.plugin), self.config.clone());
-        Chain::new(vec![Stage { name: plugin.name().to_owned(), plugin, config, limits: Limits::default() }])
+        let (limits, grants) = (Limits::default(), self.grants.clone());
+        Chain::new(vec![Stage { name: plugin.name().to_owned(), plugin, config, limits, grants }])
     }
 
     /// Runs all rows, in batches of that size at most. What the plugin says against all of them is a line too.
@@ -135,6 +138,7 @@ pub(super) fn encoder(table: &Table, feeder: &Feeder) -> Result<Encoder> {
         actions: Actions::default(),
         epoch: Epoch::default(),
         exclusive: [relation.id].into(),
+        keys: None,
     });
     encoder.check(relation).map_err(fail)?;
     Ok(encoder)

@@ -24,7 +24,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub(crate) use de::suggest;
-pub use names::{SlotName, TablePattern, Template, TemplatePart, check_index_name};
+pub use names::{SlotName, TablePattern, Template, TemplatePart, check_index_name, check_index_pattern};
 pub use plan::plan_digest;
 pub use raw::{DeadLettersThen, LongId, Nonfinite, Numbers};
 pub use schema::schema;
@@ -207,7 +207,8 @@ pub struct Stage {
     pub sha256: Option<String>,
     /// Handed to the plugin as it is; it may hold secrets.
     pub config: Option<serde_json::Value>,
-    pub limits: Limits,
+    pub limits: tidemill_stage::Limits,
+    pub grants: tidemill_stage::Grants,
 }
 
 impl fmt::Debug for Stage {
@@ -221,19 +222,6 @@ pub enum Plugin {
     File(PathBuf),
     /// One of [`SHIPPED_PLUGINS`].
     Shipped(String),
-}
-
-/// What one plugin may take.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
-    pub memory_bytes: u64,
-    pub deadline: Duration,
-}
-
-impl Default for Limits {
-    fn default() -> Limits {
-        Limits { memory_bytes: 256 << 20, deadline: Duration::from_secs(10) }
-    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -217,8 +217,47 @@ pub(super) struct Stage {
     pub(super) config: Option<serde_json::Value>,
     pub(super) limits: Option<Limits>,
     /// What the plugin may do beyond looking at its rows, by name.
-    pub(super) grants: Option<serde_json::Map<String, serde_json::Value>>,
+    pub(super) grants: Option<Grants>,
 }
+
+/// What a plugin may do beyond looking at its rows. What is not named here it may not.
+#[derive(Clone, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, expecting = "a map of grants by name")]
+pub(super) struct Grants {
+    /// Name documents: put out columns called `_id`, `_index` and `_routing`.
+    pub(super) identity: Option<Identity>,
+    /// Read these variables, and no others, as its environment (WASI).
+    pub(super) env: Option<BTreeMap<String, String>>,
+    /// Read the files of these folders (WASI). What they hold is part of what documents are made of: a replay may give others.
+    pub(super) dirs: Option<Vec<GrantedFolder>>,
+    /// Know what time it is (WASI). A replay may then give other documents.
+    pub(super) clocks: Option<Nothing>,
+    /// Get random numbers (WASI). A replay may then give other documents.
+    pub(super) random: Option<Nothing>,
+    /// Print: standard output and error become lines of the log (WASI).
+    pub(super) stdio: Option<Nothing>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, expecting = "a map with `index`, or `{}`")]
+pub(super) struct Identity {
+    /// The indices that it may name, `logs-*` for instance; default: none but the stream's.
+    pub(super) index: Option<String>,
+}
+
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, expecting = "a map with `path` and `at`")]
+pub(super) struct GrantedFolder {
+    /// A folder of this machine.
+    pub(super) path: String,
+    /// Where the plugin finds it; default: `/`.
+    pub(super) at: Option<String>,
+}
+
+/// A grant that has no parameters: `{}`.
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, expecting = "`{}`, since this grant has no parameters")]
+pub(super) struct Nothing {}
 
 impl fmt::Debug for Stage {
     /// Without the plugin's configuration, in which a secret may stand.
@@ -228,12 +267,33 @@ impl fmt::Debug for Stage {
 }
 
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, expecting = "a map with `memory` and `deadline`")]
+#[serde(deny_unknown_fields, expecting = "a map of limits by name")]
 pub(super) struct Limits {
-    /// Memory of the plugin; default: 256MiB.
-    pub(super) memory: Option<Size>,
     /// How long one call may take; default: 10s.
     pub(super) deadline: Option<Time>,
+    /// Memory of an instance, 1MiB to 4GiB; default: 256MiB.
+    pub(super) memory: Option<Size>,
+    /// How deep calls nest, 64KiB to 4MiB; default: 512KiB.
+    pub(super) stack: Option<Size>,
+    /// Elements of a table (of function pointers); default: 1048576.
+    #[schemars(range(min = 1))]
+    pub(super) tables: Option<u32>,
+    /// Core instances, memories and tables in a component; default: 32.
+    #[schemars(range(min = 1))]
+    pub(super) instances: Option<u32>,
+    /// Size of the component; default: 128MiB.
+    pub(super) component: Option<Size>,
+    /// What one call may answer, 64KiB to 4GiB; default: 256MiB.
+    pub(super) output: Option<Size>,
+    /// Rows that may come out of one call; default: 1048576.
+    #[schemars(range(min = 1))]
+    pub(super) rows_out: Option<u32>,
+    /// Lines a second that it may log; default: 100.
+    pub(super) log_lines: Option<u32>,
+    /// Names of its own metrics; default: 64.
+    pub(super) metrics: Option<u32>,
+    /// Rows of a batch that may each make it fail before the stream pauses; default: 64.
+    pub(super) failing_rows: Option<u32>,
 }
 
 #[derive(Clone, Debug, Deserialize, JsonSchema)]

@@ -50,7 +50,11 @@ pub(super) fn dispatch(arguments: &Arguments) -> Result<()> {
 }
 
 fn block_on<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(RUNTIME_THREADS).enable_all().build();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(RUNTIME_THREADS)
+        .thread_stack_size(tidemill_stage::Limits::THREAD_STACK_BYTES)
+        .enable_all()
+        .build();
     runtime.map_err(|error| Error::failed("no threads can be made").with_cause(error))?.block_on(work)
 }
 

@@ -110,6 +110,11 @@ impl<'a> FilterPlan<'a> {
         self.0.require(place)
     }
 
+    /// The places of the required columns, in the order in which a batch brings them, for tests.
+    pub fn required(&self) -> &[u32] {
+        &self.0.places
+    }
+
     #[cfg(target_arch = "wasm32")]
     pub(crate) fn into_requires(self) -> Vec<u32> {
         self.0.places

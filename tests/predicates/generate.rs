@@ -146,7 +146,14 @@ fn focus(random: &mut Random, operator: Operator, of: Type, c: bool) -> String {
         Operator::Any => any(random, x, of),
         Operator::Get | Operator::GetText => get(random, operator, x),
         Operator::Coalesce => {
-            let (y, z) = (operand(random, of), operand(random, of));
+            let mut goes_with = || loop {
+                let y = operand(random, of);
+                // What text and char(n) have in common hangs on which of Postgres' names for text it is.
+                if !y.starts_with('c') {
+                    break y;
+                }
+            };
+            let (y, z) = (goes_with(), goes_with());
             let op = if cell(Operator::Order, of) == Cell::Yes { comparison(random) } else { random.pick(&["=", "<>"]) };
             format!("coalesce({x}, {y}) {op} {z}")
         }
@@ -216,7 +223,9 @@ fn any(random: &mut Random, x: &str, of: Type) -> String {
         Type::Uuid => "au",
         _ => "ax",
     };
-    let value = if random.one_in(3) && of != Type::Numeric { literal(random, of) } else { x.to_owned() };
+    // No plugin knows which numbers an element can be.
+    let is_read = !matches!(of, Type::Numeric | Type::Int8);
+    let value = if random.one_in(3) && is_read { literal(random, of) } else { x.to_owned() };
     format!("{value} = any({array})")
 }
 

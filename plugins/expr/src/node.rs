@@ -80,6 +80,8 @@ pub(crate) enum By {
     Bytes,
     /// `char(n)`: blanks at the end do not count.
     Padded,
+    /// A constant in quotes and an element of an array, as the element's type reads it.
+    Element,
 }
 
 #[derive(Clone, Debug)]
@@ -169,7 +171,13 @@ impl Node {
     pub(crate) fn is_strict(&self) -> bool {
         !matches!(
             self,
-            Node::And(_) | Node::Or(_) | Node::Coalesce(_) | Node::Test { .. } | Node::IsNull(_) | Node::Same { .. }
+            Node::And(_)
+                | Node::Or(_)
+                | Node::Coalesce(_)
+                | Node::Test { .. }
+                | Node::IsNull(_)
+                | Node::Same { .. }
+                | Node::Any { .. }
         )
     }
 }

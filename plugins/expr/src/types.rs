@@ -176,6 +176,7 @@ pub(crate) fn common_of_list(left: Type, right: Type) -> Option<Type> {
     match (left.rank(), right.rank()) {
         _ if left == right => Some(left),
         (Some(a), Some(b)) => Some(if a > b { left } else { right }),
+        _ if left == Type::Oid && right.is_int() || left.is_int() && right == Type::Oid => Some(Type::Oid),
         _ => None,
     }
 }

@@ -125,27 +125,28 @@ impl Binder<'_> {
         truth(at, if negated { Node::Not(Box::new(node)) } else { node })
     }
 
-    /// As Postgres: several constants take on one type together with the left side, columns are compared one by one.
+    /// As Postgres: several constants take on one type together with the left side and come first, all else is compared one
+    /// by one.
     pub(super) fn in_list(&mut self, expr: &Expr, list: &[Expr], negated: bool) -> Bound {
         let at = self.parsed.operator(expr);
         let left = self.arg(expr)?;
         let items: Vec<Arg> = list.iter().map(|item| self.arg(item)).collect::<Result<_, _>>()?;
-        let (columns, constants): (Vec<Arg>, Vec<Arg>) = items.into_iter().partition(Arg::is_column);
-        let common = if constants.len() > 1 { list_type(&left, &constants) } else { None };
-        let mut parts = Vec::new();
-        for item in constants {
-            let item = match common {
-                Some(of) => {
+        let is_constant = |item: &Arg| !item.is_column();
+        let constants = items.iter().filter(|item| is_constant(item));
+        let common = if constants.clone().count() > 1 { list_type(&left, constants) } else { None };
+        let (mut first, mut then) = (Vec::new(), Vec::new());
+        for item in items {
+            match common {
+                Some(of) if is_constant(&item) => {
                     let at = item.at;
-                    typed(at, self.coerced(item, of)?, of)
+                    let item = typed(at, self.coerced(item, of)?, of);
+                    first.push(self.equal(at, &left, item)?);
                 }
-                None => item,
-            };
-            parts.push(self.equal(item.at, &left, item)?);
+                _ => then.push(self.equal(item.at, &left, item)?),
+            }
         }
-        for item in columns {
-            parts.push(self.equal(item.at, &left, item)?);
-        }
+        first.append(&mut then);
+        let parts = first;
         let node = folded(Node::Or(parts), at);
         truth(at, if negated { Node::Not(Box::new(node)) } else { node })
     }
@@ -169,9 +170,17 @@ impl Binder<'_> {
             What::Unknown(_) => return refuse(array.at, "the array must be a column: write constants by `in (…)`"),
         };
         let what = left.described();
+        // A constant in quotes takes on the elements' type, which only the elements tell.
+        let is_open = matches!(&left.what, What::Unknown(Some(_)));
+        if let What::Unknown(Some(text)) = &left.what
+            && crate::literal::to_uuid(text).is_ok_and(|uuid| uuid != *text)
+        {
+            return refuse(left.at, format!("{what} could be a text or a uuid: write it as Postgres writes a uuid, or cast it"));
+        }
         let (node, of) = self.resolve(left, Type::Text)?;
         self.allow(at, Operator::Any, of, false, &what)?;
-        truth(at, Node::Any { by: by(of), left: Box::new(node), array: Box::new(array) })
+        let by = if is_open { By::Element } else { by(of) };
+        truth(at, Node::Any { by, left: Box::new(node), array: Box::new(array) })
     }
 
     pub(super) fn sum(&mut self, at: Location, sum: Sum, left: Arg, right: Arg) -> Bound {
@@ -234,7 +243,7 @@ impl Binder<'_> {
 }
 
 /// What the left side and several constants have in common.
-fn list_type(left: &Arg, constants: &[Arg]) -> Option<Type> {
+fn list_type<'a>(left: &'a Arg, constants: impl Iterator<Item = &'a Arg>) -> Option<Type> {
     let mut known = std::iter::once(left).chain(constants).filter_map(Arg::of);
     let first = known.next()?;
     known.try_fold(first, common_of_list)

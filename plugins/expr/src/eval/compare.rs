@@ -7,9 +7,10 @@ use tidemill_sdk::{Bytes, Column, ColumnType, Number, Numbers};
 use super::value::both;
 use super::{Data, Eval, Truth, Vector, json};
 use crate::bits::Bits;
-use crate::decimal::Numeric;
+use crate::decimal::{self, Numeric};
 use crate::fault::Fault;
 use crate::like::{IgnoreCase, Pattern, same};
+use crate::literal;
 use crate::node::{By, Const, Node, Op, Source};
 
 impl Eval<'_> {
@@ -152,6 +153,7 @@ fn is_element(by: By, left: &Data<'_>, row: usize, element: &[u8], scratch: &mut
     scratch.clear();
     let text = json::as_text(element, scratch);
     match by {
+        By::Element => is_read_as(element, text, str::from_utf8(left.bytes(row)).unwrap_or_default()),
         By::Bool => (text == b"true") == left.bool(row),
         By::Int => {
             let text = str::from_utf8(text).unwrap_or_default();
@@ -165,6 +167,18 @@ fn is_element(by: By, left: &Data<'_>, row: usize, element: &[u8], scratch: &mut
             value.is_some_and(|value| order(value, left.float(row)).is_eq())
         }
         other => compare_bytes(other, left.bytes(row), text).is_eq(),
+    }
+}
+
+fn is_read_as(element: &[u8], text: &[u8], constant: &str) -> bool {
+    match element.first() {
+        Some(b't' | b'f') => literal::boolean(constant) == Ok(element == b"true"),
+        Some(b'-' | b'0'..=b'9') => {
+            let number = str::from_utf8(text).ok().and_then(decimal::spell);
+            let read = literal::numeric(constant).ok().zip(number);
+            read.is_some_and(|(a, b)| Numeric::read(a.as_bytes()) == Numeric::read(b.as_bytes()))
+        }
+        _ => constant.as_bytes() == text,
     }
 }
 

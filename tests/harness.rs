@@ -293,7 +293,10 @@ impl Sql {
         use futures_util::TryStreamExt;
         runtime().block_on(async {
             let lines = self.0.copy_out(sql).await.unwrap_or_else(|error| panic!("{sql}: {error}"));
-            lines.try_fold(Vec::new(), |all, line| async move { Ok([all, line.to_vec()].concat()) }).await.expect("the rows")
+            lines
+                .try_fold(Vec::new(), |all, line| async move { Ok([all, line.to_vec()].concat()) })
+                .await
+                .expect("the rows")
         })
     }
 

@@ -29,11 +29,13 @@ const THROUGH_COMPONENT: usize = 8;
 
 #[test]
 fn the_verdict_is_that_of_postgres_in_every_cell_of_the_table() {
-    let number = |name: &str, default: u64| std::env::var(name).map_or(default, |value| value.parse().expect("a number"));
+    let number =
+        |name: &str, default: u64| std::env::var(name).map_or(default, |value| value.parse().expect("a number"));
     let (count, seed) = (number("TIDEMILL_PREDICATES", 2000), number("TIDEMILL_SEED", 1));
     let world = World::new("predicates");
     world.sql.run(include_str!("predicates/verdicts.sql"));
-    let mut run = Run { random: Random::new(seed), cells: BTreeMap::new(), wrong: Vec::new(), counts: [0; 4], through: 0 };
+    let mut run =
+        Run { random: Random::new(seed), cells: BTreeMap::new(), wrong: Vec::new(), counts: [0; 4], through: 0 };
     let component = component();
     for from in (0..count as usize).step_by(PREDICATES_A_TABLE) {
         run.table(&world.sql, PREDICATES_A_TABLE.min(count as usize - from), &component);
@@ -97,9 +99,14 @@ impl Run {
         match verdicts(&made.sql, batch, schema) {
             Err(refused) => {
                 // Refused with the code that Postgres gives for every row.
-                let is_right = expected.iter().all(|code| code.len() == 5 && refused.contains(&format!("SQLSTATE {code}")));
+                let is_right =
+                    expected.iter().all(|code| code.len() == 5 && refused.contains(&format!("SQLSTATE {code}")));
                 if !is_right {
-                    self.wrong.push(format!("{}\n    refused: {refused}\n    Postgres: {}", made.sql, expected[..8].join(" ")));
+                    self.wrong.push(format!(
+                        "{}\n    refused: {refused}\n    Postgres: {}",
+                        made.sql,
+                        expected[..8].join(" ")
+                    ));
                 }
                 return;
             }
@@ -173,7 +180,7 @@ fn schema() -> Schema {
         postgres_type: Some(column.postgres_type().to_owned()),
     };
     let fields = columns::COLUMNS.iter().map(field).collect();
-    Schema { namespace: "public".into(), table: "t".into(), key: vec![], fields }
+    Schema { namespace: "public".into(), table: "t".into(), key: vec![], fields, old: vec![] }
 }
 
 /// t, f, n or the code, row by row.
@@ -181,8 +188,9 @@ fn verdicts(sql: &str, batch: &ChangeBatch, schema: &Schema) -> Result<Vec<Strin
     let rows = batch.rows.num_rows();
     let asked = |sql: &str| {
         let mut plan = FilterPlan::new(schema);
-        let predicate = Predicate::bind(sql, schema, &mut plan).map_err(|refused| refused.of("predicate", sql).to_string())?;
-        let columns: Vec<_> = plan.required().iter().map(|place| columns::buffers(&batch.rows, *place)).collect();
+        let predicate =
+            Predicate::bind(sql, schema, &mut plan).map_err(|refused| refused.of("predicate", sql).to_string())?;
+        let columns = plan.required().iter().map(|place| columns::buffers(&batch.rows, *place)).collect::<Vec<_>>();
         let (keep, rejects) = predicate.keep(&Batch::new(rows, &columns));
         let is_kept = move |row: usize| match &keep {
             Keep::All => true,

@@ -86,7 +86,7 @@ impl Native {
             postgres_type: Some(of.to_owned()),
         };
         let fields = vec![field("price", DataType::Int64, "int8"), field("name", DataType::Utf8, "text")];
-        let schema = Schema { namespace: "public".into(), table: "products".into(), key: vec![], fields };
+        let schema = Schema { namespace: "public".into(), table: "products".into(), key: vec![], fields, old: vec![] };
         let config = serde_json::json!({ "predicate": predicate }).to_string();
         let mut plan = FilterPlan::new(&schema);
         let filter = Where::open(Config::new(&config), &mut plan).expect("the predicate fits the table");

@@ -94,7 +94,8 @@ fn operand(random: &mut Random, of: Type) -> String {
     match random.below(8) {
         0..3 => column(random, of).to_owned(),
         3 if of.is_number() => {
-            let other = [Type::Int2, Type::Int4, Type::Int8, Type::Numeric, Type::Float4, Type::Float8][random.below(6)];
+            let other =
+                [Type::Int2, Type::Int4, Type::Int8, Type::Numeric, Type::Float4, Type::Float8][random.below(6)];
             column(random, other).to_owned()
         }
         3 if of == Type::Text => column(random, Type::Bpchar).to_owned(),
@@ -102,7 +103,9 @@ fn operand(random: &mut Random, of: Type) -> String {
             let whole = [Type::Int2, Type::Int4, Type::Int8][random.below(3)];
             column(random, whole).to_owned()
         }
-        4 if of.is_number() => random.pick(&["0", "1", "-1", "0.5", "3", "10", "2147483648", "1e3", "- 7", "0.1"]).to_owned(),
+        4 if of.is_number() => {
+            random.pick(&["0", "1", "-1", "0.5", "3", "10", "2147483648", "1e3", "- 7", "0.1"]).to_owned()
+        }
         5 if of == Type::Text => format!("lower({})", column(random, Type::Text)),
         5 if of == Type::Int4 => format!("length({})", column(random, Type::Text)),
         6 if random.one_in(3) => "null".to_owned(),
@@ -154,7 +157,8 @@ fn focus(random: &mut Random, operator: Operator, of: Type, c: bool) -> String {
                 }
             };
             let (y, z) = (goes_with(), goes_with());
-            let op = if cell(Operator::Order, of) == Cell::Yes { comparison(random) } else { random.pick(&["=", "<>"]) };
+            let op =
+                if cell(Operator::Order, of) == Cell::Yes { comparison(random) } else { random.pick(&["=", "<>"]) };
             format!("coalesce({x}, {y}) {op} {z}")
         }
         Operator::Lower | Operator::Upper => {
@@ -163,10 +167,21 @@ fn focus(random: &mut Random, operator: Operator, of: Type, c: bool) -> String {
             format!("{name}({x}{collate}) {} {}", random.pick(&["=", "<>"]), literal(random, Type::Text))
         }
         Operator::Length => format!("length({x}) {} {}", comparison(random), random.pick(&["0", "1", "3", "5", "8"])),
-        Operator::Join => format!("{x} || {} {} {}", joined(random), random.pick(&["=", "<>", "like"]), quoted(random.pick(&["aa", "%1%", "10x", "%b", "abcx"]))),
-        Operator::ToText => format!("{x}::text {} {}", random.pick(&["=", "like"]), quoted(random.pick(&["1", "%0%", "true", "a%", "%-%"]))),
+        Operator::Join => format!(
+            "{x} || {} {} {}",
+            joined(random),
+            random.pick(&["=", "<>", "like"]),
+            quoted(random.pick(&["aa", "%1%", "10x", "%b", "abcx"]))
+        ),
+        Operator::ToText => format!(
+            "{x}::text {} {}",
+            random.pick(&["=", "like"]),
+            quoted(random.pick(&["1", "%0%", "true", "a%", "%-%"]))
+        ),
         Operator::ToInt => cast(random, x, &["int2", "int4", "int8"], of),
-        Operator::ToNumeric => format!("{x}::numeric::text like {}", quoted(random.pick(&["%0%", "%1", "1%", "%.%", "%5%"]))),
+        Operator::ToNumeric => {
+            format!("{x}::numeric::text like {}", quoted(random.pick(&["%0%", "%1", "1%", "%.%", "%5%"])))
+        }
         Operator::ToFloat => cast(random, x, &["float4", "float8"], of),
         Operator::ToBool => format!("{x}::bool {}", random.pick(&["", "= b1", "is not true"])),
         Operator::ToUuid => format!("{x}::uuid {} {}", comparison(random), literal(random, Type::Uuid)),
@@ -187,7 +202,23 @@ fn truth(random: &mut Random, x: &str) -> String {
 
 fn like(random: &mut Random, operator: Operator, x: &str) -> String {
     let word = if operator == Operator::Like { "like" } else { "ilike" };
-    let pattern = random.pick(&["%", "a%", "%b%", "_", "a_c", "%C", "", "abc", "a\\%b", "%o w%", "A%", "__%", "%a  ", "1%0", "h%o w_rld"]);
+    let pattern = random.pick(&[
+        "%",
+        "a%",
+        "%b%",
+        "_",
+        "a_c",
+        "%C",
+        "",
+        "abc",
+        "a\\%b",
+        "%o w%",
+        "A%",
+        "__%",
+        "%a  ",
+        "1%0",
+        "h%o w_rld",
+    ]);
     match random.below(5) {
         0 => format!("{x} not {word} {}", quoted(pattern)),
         1 => format!("{x} {word} {} escape '!'", quoted(&pattern.replace('\\', "!"))),

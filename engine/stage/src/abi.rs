@@ -1,4 +1,4 @@
-//! The contract's types as wasmtime moves them: `wit/tidemill.wit` says what each means.
+//! The contract's types as wasmtime moves them: `wit/0.1/plugin.wit` says what each means.
 //!
 //! What goes in is borrowed, so that a column's bytes are copied once, into the guest; what comes out is owned.
 
@@ -65,6 +65,49 @@ pub(crate) struct Schema {
     pub(crate) table: String,
     pub(crate) key: Vec<String>,
     pub(crate) fields: Vec<Field>,
+    pub(crate) old: Vec<Field>,
+}
+
+/// What is known of a row's change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ComponentType, Lower, Lift)]
+#[component(enum)]
+#[repr(u8)]
+#[expect(dead_code, reason = "in the contract; only guests make them yet")]
+pub(crate) enum Fact {
+    #[component(name = "op")]
+    Op,
+    #[component(name = "lsn")]
+    Lsn,
+    #[component(name = "time")]
+    Time,
+    #[component(name = "namespace")]
+    Namespace,
+    #[component(name = "table")]
+    Table,
+}
+
+/// A column that a stage may have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ComponentType, Lift)]
+#[component(variant)]
+pub(crate) enum Source {
+    #[component(name = "field")]
+    Field(u32),
+    #[component(name = "fact")]
+    Fact(Fact),
+    #[component(name = "old")]
+    Old(u32),
+}
+
+/// What names of documents are made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ComponentType, Lower, Lift)]
+#[component(enum)]
+#[repr(u8)]
+#[expect(dead_code, reason = "in the contract; only guests make them yet")]
+pub(crate) enum Naming {
+    #[component(name = "key")]
+    Key,
+    #[component(name = "row")]
+    Row,
 }
 
 /// A column on its way in.
@@ -112,7 +155,7 @@ pub(crate) enum Failure {
 #[derive(Clone, Debug, PartialEq, Eq, ComponentType, Lift)]
 #[component(record)]
 pub(crate) struct FilterPlan {
-    pub(crate) requires: Vec<u32>,
+    pub(crate) requires: Vec<Source>,
 }
 
 #[derive(Clone, Debug, ComponentType, Lift)]
@@ -136,7 +179,7 @@ pub(crate) struct Verdict {
 #[derive(Clone, Debug, PartialEq, Eq, ComponentType, Lift)]
 #[component(record)]
 pub(crate) struct Passed {
-    pub(crate) column: u32,
+    pub(crate) column: Source,
     pub(crate) name: String,
 }
 
@@ -155,14 +198,16 @@ pub(crate) enum Outputs {
     #[component(name = "columns")]
     Columns(Vec<Output>),
     #[component(name = "documents")]
-    Documents,
+    Documents(Vec<Output>),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, ComponentType, Lift)]
 #[component(record)]
 pub(crate) struct TransformPlan {
-    pub(crate) requires: Vec<u32>,
+    pub(crate) requires: Vec<Source>,
     pub(crate) outputs: Outputs,
+    pub(crate) many: bool,
+    pub(crate) naming: Naming,
 }
 
 #[derive(Clone, Debug, ComponentType, Lift)]
@@ -179,20 +224,10 @@ pub(crate) enum Rows {
 }
 
 #[derive(Clone, Debug, ComponentType, Lift)]
-#[component(variant)]
-pub(crate) enum Content {
-    #[component(name = "columns")]
-    Columns(Vec<Buffers>),
-    #[component(name = "documents")]
-    #[expect(dead_code, reason = "in the contract; refused when a plan says so")]
-    Documents(Buffers),
-}
-
-#[derive(Clone, Debug, ComponentType, Lift)]
 #[component(record)]
 pub(crate) struct Transformed {
     pub(crate) rows: Rows,
-    pub(crate) content: Content,
+    pub(crate) columns: Vec<Buffers>,
     pub(crate) rejects: Vec<Reject>,
 }
 

@@ -13,9 +13,10 @@ use arrow_schema::{DataType, Field, TimeUnit};
 use serde_json::value::RawValue;
 use tidemill_change::{EXTENSION_JSON, EXTENSION_NAME, EXTENSION_NUMERIC};
 
-use crate::abi::{Buffers, Content, Keep, Reject, Rows};
+use crate::abi::{Buffers, Keep, Reject, Rows};
 use crate::instance::GuestAnswer;
 use crate::limits::{REJECT_CODE_BYTES_MAX, REJECT_MESSAGE_BYTES_MAX, ROWS_OUT_MAX, cut};
+use crate::plan::Plan;
 use crate::shape::ShapeColumn;
 
 /// Which of a call's rows come out, and in which order.
@@ -53,7 +54,7 @@ pub(crate) struct Answer {
 }
 
 /// Checks the answer to a call of so many rows.
-pub(crate) fn answer(answer: GuestAnswer, rows: usize, made: &[ShapeColumn]) -> Result<Answer, String> {
+pub(crate) fn answer(answer: GuestAnswer, rows: usize, plan: &Plan) -> Result<Answer, String> {
     match answer {
         GuestAnswer::Verdict(verdict) => {
             let picked = match verdict.keep {
@@ -68,12 +69,9 @@ pub(crate) fn answer(answer: GuestAnswer, rows: usize, made: &[ShapeColumn]) -> 
                 Rows::All => Picked::All,
                 Rows::None => Picked::Rows(Vec::new()),
                 Rows::Bitmap(bits) => bitmap(&bits, rows)?,
-                Rows::Indices(indices) => self::indices(indices, rows)?,
+                Rows::Indices(indices) => self::indices(indices, rows, plan.many)?,
             };
-            let Content::Columns(columns) = out.content else {
-                return Err("it brings documents where its plan says columns".to_owned());
-            };
-            let made = self::made(columns, made, picked.len(rows))?;
+            let made = made(out.columns, &plan.made, picked.len(rows))?;
             Ok(Answer { picked, made, refused: refused(out.rejects, rows)? })
         }
     }
@@ -104,17 +102,23 @@ fn bitmap(bits: &[u8], rows: usize) -> Result<Picked, String> {
     Ok(if picked.len() == rows { Picked::All } else { Picked::Rows(picked) })
 }
 
-fn indices(indices: Vec<u32>, rows: usize) -> Result<Picked, String> {
+fn indices(indices: Vec<u32>, rows: usize, many: bool) -> Result<Picked, String> {
     if indices.len() > ROWS_OUT_MAX {
         return Err(format!(
             "it makes {} rows out of {rows}, and {ROWS_OUT_MAX} may come out of a call",
             indices.len()
         ));
     }
-    match indices.iter().find(|row| **row as usize >= rows) {
-        Some(row) => Err(format!("its index list names row {row}, and there are {rows}")),
-        None => Ok(Picked::Rows(indices)),
+    if let Some(row) = indices.iter().find(|row| **row as usize >= rows) {
+        return Err(format!("its index list names row {row}, and there are {rows}"));
     }
+    if !many {
+        let mut seen = vec![false; rows];
+        if let Some(row) = indices.iter().find(|row| std::mem::replace(&mut seen[**row as usize], true)) {
+            return Err(format!("its index list names row {row} twice, and its plan does not say `many`"));
+        }
+    }
+    Ok(Picked::Rows(indices))
 }
 
 fn refused(rejects: Vec<Reject>, rows: usize) -> Result<Vec<Refused>, String> {

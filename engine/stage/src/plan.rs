@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use arrow_schema::Field as ArrowField;
 
-use crate::abi::{self, Output, Outputs};
+use crate::abi::{self, Fact, Output, Outputs, Source};
 use crate::instance::GuestPlan;
 use crate::limits::COLUMNS_MAX;
 use crate::shape::{Shape, ShapeColumn, made};
@@ -31,6 +31,8 @@ pub(crate) struct Plan {
     pub(crate) made: Vec<ShapeColumn>,
     /// What the rows look like afterwards.
     pub(crate) shape: Shape,
+    /// Whether one row may become several.
+    pub(crate) many: bool,
 }
 
 impl Plan {
@@ -41,10 +43,14 @@ impl Plan {
                 outputs: None,
                 made: Vec::new(),
                 shape: input.clone(),
+                many: false,
             }),
             GuestPlan::Transform(plan) => match &plan.outputs {
-                Outputs::Columns(columns) => transform(requires(&plan.requires, input)?, columns, input),
-                Outputs::Documents => {
+                Outputs::Columns(columns) => {
+                    let of = transform(requires(&plan.requires, input)?, columns, input)?;
+                    Ok(Plan { many: plan.many, ..of })
+                }
+                Outputs::Documents(_) => {
                     Err("it brings whole documents as JSON, which is not there yet: let it bring columns".to_owned())
                 }
             },
@@ -52,20 +58,39 @@ impl Plan {
     }
 }
 
-fn requires(places: &[u32], input: &Shape) -> Result<Vec<usize>, String> {
+fn requires(sources: &[Source], input: &Shape) -> Result<Vec<usize>, String> {
     let mut known = vec![false; input.columns.len()];
-    let mut requires = Vec::with_capacity(places.len().min(COLUMNS_MAX));
-    for place in places {
-        let place = *place as usize;
-        let seen = known.get_mut(place).ok_or_else(|| {
-            format!("its plan requires column {place}, and there are {} (counted from 0)", input.columns.len())
-        })?;
-        if std::mem::replace(seen, true) {
+    let mut requires = Vec::with_capacity(sources.len().min(COLUMNS_MAX));
+    for source in sources {
+        let place = field("requires", *source, input)?;
+        if std::mem::replace(&mut known[place], true) {
             return Err(format!("its plan requires column {place} twice"));
         }
         requires.push(place);
     }
     Ok(requires)
+}
+
+/// The place in the input of a column that a plan speaks of.
+fn field(does: &str, source: Source, input: &Shape) -> Result<usize, String> {
+    match source {
+        Source::Field(place) if (place as usize) < input.columns.len() => Ok(place as usize),
+        Source::Field(place) => {
+            Err(format!("its plan {does} column {place}, and there are {} (counted from 0)", input.columns.len()))
+        }
+        Source::Fact(fact) => Err(format!("its plan {does} the fact `{}`, which is not there yet", fact_name(fact))),
+        Source::Old(place) => Err(format!("its plan {does} old column {place}, and there are 0 (counted from 0)")),
+    }
+}
+
+fn fact_name(fact: Fact) -> &'static str {
+    match fact {
+        Fact::Op => "op",
+        Fact::Lsn => "lsn",
+        Fact::Time => "time",
+        Fact::Namespace => "namespace",
+        Fact::Table => "table",
+    }
 }
 
 fn transform(requires: Vec<usize>, columns: &[Output], input: &Shape) -> Result<Plan, String> {
@@ -90,14 +115,12 @@ fn transform(requires: Vec<usize>, columns: &[Output], input: &Shape) -> Result<
         shape.push(column);
     }
     check_names(&shape)?;
-    Ok(Plan { requires, outputs: Some(outputs), made: makes, shape: input.with_columns(shape) })
+    Ok(Plan { requires, outputs: Some(outputs), made: makes, shape: input.with_columns(shape), many: false })
 }
 
 fn pass(passed: &abi::Passed, input: &Shape) -> Result<(From, ShapeColumn), String> {
-    let place = passed.column as usize;
-    let column = input.columns.get(place).ok_or_else(|| {
-        format!("its plan passes column {place}, and there are {} (counted from 0)", input.columns.len())
-    })?;
+    let place = field("passes", passed.column, input)?;
+    let column = &input.columns[place];
     if *column.field.name() == passed.name {
         return Ok((From::Input(place), column.clone()));
     }

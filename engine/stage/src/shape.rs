@@ -67,6 +67,7 @@ impl Shape {
             table: self.table.clone(),
             key: self.key.clone(),
             fields: self.columns.iter().map(field).collect::<Result<_, String>>()?,
+            old: Vec::new(),
         })
     }
 }

@@ -233,7 +233,7 @@ impl OpenStage {
         }
         shared.scratch.give_back(columns);
         let checked = match result {
-            Ok(Ok(answer)) => check::answer(answer, len, &self.plan.made).map_err(Failed::answer),
+            Ok(Ok(answer)) => check::answer(answer, len, &self.plan).map_err(Failed::answer),
             Ok(Err(Failure::Retry(message))) => return Err(Error::new(Kind::Retry, &stage.name, message)),
             Ok(Err(Failure::Fatal(message))) => return Err(Error::new(Kind::Fatal, &stage.name, message)),
             Err(failed) => Err(failed),

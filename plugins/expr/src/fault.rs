@@ -28,6 +28,9 @@ impl Fault {
 
     /// Not Postgres' error, but the doubt that only a row can raise.
     pub(crate) fn locale(what: &str) -> Fault {
-        Fault::new("locale", format!("{what} of letters beyond ASCII depends on the database's locale: add collate \"C\""))
+        Fault::new(
+            "locale",
+            format!("{what} of letters beyond ASCII depends on the database's locale: add collate \"C\""),
+        )
     }
 }

@@ -32,7 +32,8 @@ use crate::node::Node;
 
 pub use fault::Fault;
 pub use node::Op;
-pub use plan::Plan;
+pub use out::{Cell, Cells};
+pub use plan::{Plan, fact};
 pub use refused::Refused;
 pub use types::Type;
 
@@ -50,7 +51,7 @@ pub struct Value {
 impl Predicate {
     pub fn bind(text: &str, schema: &Schema, plan: &mut dyn Plan) -> Result<Predicate, Refused> {
         let parsed = parse::parse(text)?;
-        let node = bind::Binder { parsed: &parsed, schema, plan }.boolean(&parsed.expr)?;
+        let node = bind::Binder { parsed: &parsed, schema, plan, facts: false }.boolean(&parsed.expr)?;
         not_failing(&node)?;
         Ok(Predicate(node))
     }
@@ -67,13 +68,21 @@ impl Predicate {
 impl Value {
     pub fn bind(text: &str, schema: &Schema, plan: &mut dyn Plan) -> Result<Value, Refused> {
         let parsed = parse::parse(text)?;
-        let (node, of) = bind::Binder { parsed: &parsed, schema, plan }.value(&parsed.expr)?;
+        let (node, of) = bind::Binder { parsed: &parsed, schema, plan, facts: true }.value(&parsed.expr)?;
         not_failing(&node)?;
         Ok(Value { node, of })
     }
 
     pub fn of(&self) -> Type {
         self.of
+    }
+
+    /// The values, row by row, and the rows that Postgres would answer with an error; these have none.
+    pub fn cells<'b>(&self, batch: &'b Batch<'b>) -> (Cells<'b>, Vec<Reject>) {
+        let mut eval = Eval::new(batch);
+        let all = eval.all();
+        let vector = eval.vector(&self.node, &all);
+        (Cells::new(vector, self.of, eval.failed().clone()), rejects(eval))
     }
 
     /// The column's buffers, and the rows that Postgres would answer with an error; at these, null.
@@ -89,11 +98,14 @@ impl Value {
 fn not_failing(node: &Node) -> Result<(), Refused> {
     match node.failing() {
         None => Ok(()),
-        Some((fault, at)) => Err(Refused::at(at, format!("this fails for every row: {}", fault.message)).with_code(fault.code)),
+        Some((fault, at)) => {
+            Err(Refused::at(at, format!("this fails for every row: {}", fault.message)).with_code(fault.code))
+        }
     }
 }
 
 fn rejects(eval: Eval<'_>) -> Vec<Reject> {
-    let reject = |(row, fault): (u32, Fault)| Reject { row, code: fault.code.to_owned(), message: fault.message.into_owned() };
+    let reject =
+        |(row, fault): (u32, Fault)| Reject { row, code: fault.code.to_owned(), message: fault.message.into_owned() };
     eval.into_faults().into_iter().map(reject).collect()
 }

@@ -92,27 +92,76 @@ pub(crate) enum Node {
     Or(Vec<Node>),
     Not(Box<Node>),
     /// True exactly where the node is one of these.
-    Test { node: Box<Node>, yes: bool, no: bool, unknown: bool },
+    Test {
+        node: Box<Node>,
+        yes: bool,
+        no: bool,
+        unknown: bool,
+    },
     IsNull(Box<Node>),
     /// This, where the node has a value, else unknown.
     Known(Box<Node>, bool),
-    Compare { op: Op, by: By, left: Box<Node>, right: Box<Node> },
+    Compare {
+        op: Op,
+        by: By,
+        left: Box<Node>,
+        right: Box<Node>,
+    },
     /// `is not distinct from`.
-    Same { by: By, left: Box<Node>, right: Box<Node> },
-    Like { text: Box<Node>, pattern: Pattern },
-    LikeIgnoreCase { text: Box<Node>, pattern: IgnoreCase, c: bool },
+    Same {
+        by: By,
+        left: Box<Node>,
+        right: Box<Node>,
+    },
+    Like {
+        text: Box<Node>,
+        pattern: Pattern,
+    },
+    LikeIgnoreCase {
+        text: Box<Node>,
+        pattern: IgnoreCase,
+        c: bool,
+    },
     /// `= any`; the array is JSON.
-    Any { by: By, left: Box<Node>, array: Box<Node> },
-    Sum { sum: Sum, of: Type, left: Box<Node>, right: Box<Node> },
-    Negate { of: Type, inner: Box<Node> },
-    Cast { from: Type, to: Type, inner: Box<Node> },
+    Any {
+        by: By,
+        left: Box<Node>,
+        array: Box<Node>,
+    },
+    Sum {
+        sum: Sum,
+        of: Type,
+        left: Box<Node>,
+        right: Box<Node>,
+    },
+    Negate {
+        of: Type,
+        inner: Box<Node>,
+    },
+    Cast {
+        from: Type,
+        to: Type,
+        inner: Box<Node>,
+    },
     /// `->`, and with `text` `->>`; the key is a text or a whole number.
-    Get { json: Box<Node>, key: Box<Node>, by_name: bool, text: bool },
+    Get {
+        json: Box<Node>,
+        key: Box<Node>,
+        by_name: bool,
+        text: bool,
+    },
     Coalesce(Vec<Node>),
     /// `lower` and `upper`; `c` under collation C.
-    Case { upper: bool, c: bool, inner: Box<Node> },
+    Case {
+        upper: bool,
+        c: bool,
+        inner: Box<Node>,
+    },
     /// Characters, or bytes.
-    Length { bytes: bool, inner: Box<Node> },
+    Length {
+        bytes: bool,
+        inner: Box<Node>,
+    },
     Join(Box<Node>, Box<Node>),
     /// A part without columns that fails, whatever the row.
     Fail(Fault, Location),

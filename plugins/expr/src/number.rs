@@ -151,9 +151,8 @@ impl Finite {
         let place = digits.len() as i64 - 1 - self.scale as i64;
         let weight = place.div_euclid(4);
         let count = (place - weight * 4 + 1) as usize;
-        let first = (0..count).fold(0, |sum, at| {
-            sum * 10 + digits.as_bytes().get(at).map_or(0, |digit| u32::from(digit - b'0'))
-        });
+        let first = (0..count)
+            .fold(0, |sum, at| sum * 10 + digits.as_bytes().get(at).map_or(0, |digit| u32::from(digit - b'0')));
         (weight, first)
     }
 }
@@ -238,7 +237,11 @@ mod tests {
             ("NaN", "0", ["NaN", "NaN", "NaN", "NaN", "NaN"]),
         ] {
             let all = [Sum::Add, Sum::Subtract, Sum::Multiply, Sum::Divide, Sum::Modulo];
-            assert_eq!(all.map(|sum| is(sum, left, right)), [add, subtract, multiply, divide, modulo], "{left} {right}");
+            assert_eq!(
+                all.map(|sum| is(sum, left, right)),
+                [add, subtract, multiply, divide, modulo],
+                "{left} {right}"
+            );
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Values as a column's buffers.
+//! Values as they leave: as a column's buffers, or one by one.
 
 use tidemill_sdk::{Buffers, MakeBytes, MakeNumbers};
 
@@ -19,5 +19,44 @@ pub(crate) fn buffers(vector: &Vector<'_>, of: Type, rows: usize, failed: &Bits)
         Type::Float4 => MakeNumbers::of((0..rows).map(|row| is_there(row).then(|| data.float(row) as f32))),
         Type::Float8 => MakeNumbers::of((0..rows).map(|row| is_there(row).then(|| data.float(row)))),
         _ => MakeBytes::of((0..rows).map(|row| is_there(row).then(|| data.bytes(row)))),
+    }
+}
+
+/// A value of a row.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Cell<'a> {
+    Null,
+    Bool(bool),
+    /// Whole numbers, dates and times.
+    Int(i64),
+    Float(f64),
+    Bytes(&'a [u8]),
+}
+
+/// The values of a batch.
+#[derive(Debug)]
+pub struct Cells<'b> {
+    vector: Vector<'b>,
+    of: Type,
+    failed: Bits,
+}
+
+impl<'b> Cells<'b> {
+    pub(crate) fn new(vector: Vector<'b>, of: Type, failed: Bits) -> Cells<'b> {
+        Cells { vector, of, failed }
+    }
+
+    pub fn get(&self, row: usize) -> Cell<'_> {
+        if !self.vector.is_valid(row) || self.failed.get(row) {
+            return Cell::Null;
+        }
+        let data = &self.vector.data;
+        match self.of {
+            Type::Bool => Cell::Bool(data.bool(row)),
+            of if of.is_float() => Cell::Float(data.float(row)),
+            of if of.is_int() => Cell::Int(data.int(row)),
+            Type::Oid | Type::Date | Type::Timestamp | Type::TimestampTz | Type::Time => Cell::Int(data.int(row)),
+            _ => Cell::Bytes(data.bytes(row)),
+        }
     }
 }

@@ -22,7 +22,8 @@ pub(crate) struct Parsed {
 pub(crate) fn parse(text: &str) -> Result<Parsed, Refused> {
     let dialect = PostgreSqlDialect {};
     let tokens = Tokenizer::new(&dialect, text).tokenize_with_location();
-    let tokens = tokens.map_err(|error| Refused::at(error.location, format!("this cannot be read: {}", error.message)))?;
+    let tokens =
+        tokens.map_err(|error| Refused::at(error.location, format!("this cannot be read: {}", error.message)))?;
     let tokens = tokens.into_iter().filter(|token| !matches!(token.token, Token::Whitespace(_)));
     let tokens: Vec<_> = tokens.flat_map(split_sign).collect();
     if tokens.is_empty() {
@@ -52,9 +53,9 @@ fn run(mut parser: Parser<'_>, text: &str) -> Result<(Expr, TokenWithSpan), Refu
 /// The parser's message, which ends with its place.
 fn said(message: &str, text: &str) -> Refused {
     let (what, place) = message.rsplit_once(" at Line: ").unwrap_or((message, ""));
-    let place = place.split_once(", Column: ").and_then(|(line, column)| {
-        Some(Location { line: line.parse().ok()?, column: column.parse().ok()? })
-    });
+    let place = place
+        .split_once(", Column: ")
+        .and_then(|(line, column)| Some(Location { line: line.parse().ok()?, column: column.parse().ok()? }));
     let mut letters = what.trim_end_matches(", found: EOF").chars();
     let what: String = letters.next().map(|first| first.to_ascii_lowercase()).into_iter().chain(letters).collect();
     if message.contains("found: EOF") {
@@ -93,7 +94,9 @@ fn check_tokens(tokens: &[TokenWithSpan]) -> Result<(), Refused> {
         let at = token.span.start;
         match &token.token {
             Token::DoubleEq => return refuse(at, "`==` is no operator: equality is written `=`"),
-            Token::Placeholder(name) => return refuse(at, format!("`{name}` stands for no value here: write the value")),
+            Token::Placeholder(name) => {
+                return refuse(at, format!("`{name}` stands for no value here: write the value"));
+            }
             Token::SemiColon => return refuse(at, "`;` stands where an operator, or the end is wanted"),
             Token::Word(word) => check_word(at, word, tokens.get(place + 1).map(|token| &token.token))?,
             _ => {}
@@ -122,9 +125,7 @@ pub(crate) const THERE: &str = "there are and, or, not, = <> < <= > >=, in, betw
 
 /// The parser knows no `between symmetric`: the word is taken out, and where it stood is kept.
 fn take_symmetric(tokens: Vec<TokenWithSpan>) -> (Vec<TokenWithSpan>, Vec<Location>) {
-    let is = |token: &TokenWithSpan, word: &str| {
-        matches!(&token.token, Token::Word(Word { value, quote_style: None, .. }) if value.eq_ignore_ascii_case(word))
-    };
+    let is = |token: &TokenWithSpan, word: &str| matches!(&token.token, Token::Word(Word { value, quote_style: None, .. }) if value.eq_ignore_ascii_case(word));
     let (mut kept, mut symmetric): (Vec<TokenWithSpan>, Vec<Location>) = (Vec::with_capacity(tokens.len()), Vec::new());
     for token in tokens {
         match kept.last().filter(|last| is(last, "between")) {
@@ -167,12 +168,84 @@ impl Parsed {
 
 /// Words that Postgres takes for no column unless they are quoted.
 pub(crate) const RESERVED: &[&str] = &[
-    "all", "analyse", "analyze", "and", "any", "array", "as", "asc", "asymmetric", "both", "case", "cast", "check",
-    "collate", "column", "constraint", "create", "current_catalog", "current_date", "current_role", "current_time",
-    "current_timestamp", "current_user", "default", "deferrable", "desc", "distinct", "do", "else", "end", "except",
-    "fetch", "for", "foreign", "from", "grant", "group", "having", "ilike", "in", "initially", "intersect", "into",
-    "is", "isnull", "lateral", "leading", "like", "limit", "localtime", "localtimestamp", "not", "notnull", "offset",
-    "on", "only", "or", "order", "placing", "primary", "references", "returning", "select", "session_user", "similar",
-    "some", "symmetric", "table", "then", "to", "trailing", "union", "unique", "user", "using", "variadic", "when",
-    "where", "window", "with",
+    "all",
+    "analyse",
+    "analyze",
+    "and",
+    "any",
+    "array",
+    "as",
+    "asc",
+    "asymmetric",
+    "both",
+    "case",
+    "cast",
+    "check",
+    "collate",
+    "column",
+    "constraint",
+    "create",
+    "current_catalog",
+    "current_date",
+    "current_role",
+    "current_time",
+    "current_timestamp",
+    "current_user",
+    "default",
+    "deferrable",
+    "desc",
+    "distinct",
+    "do",
+    "else",
+    "end",
+    "except",
+    "fetch",
+    "for",
+    "foreign",
+    "from",
+    "grant",
+    "group",
+    "having",
+    "ilike",
+    "in",
+    "initially",
+    "intersect",
+    "into",
+    "is",
+    "isnull",
+    "lateral",
+    "leading",
+    "like",
+    "limit",
+    "localtime",
+    "localtimestamp",
+    "not",
+    "notnull",
+    "offset",
+    "on",
+    "only",
+    "or",
+    "order",
+    "placing",
+    "primary",
+    "references",
+    "returning",
+    "select",
+    "session_user",
+    "similar",
+    "some",
+    "symmetric",
+    "table",
+    "then",
+    "to",
+    "trailing",
+    "union",
+    "unique",
+    "user",
+    "using",
+    "variadic",
+    "when",
+    "where",
+    "window",
+    "with",
 ];

@@ -1,6 +1,6 @@
 //! Where columns are asked for: the plan of a filter or of a transform.
 
-use tidemill_sdk::{DataType, Error, Field, FilterPlan, TransformPlan};
+use tidemill_sdk::{DataType, Error, Fact, Field, FilterPlan, TransformPlan};
 
 use crate::node::Source;
 
@@ -8,6 +8,9 @@ use crate::node::Source;
 pub trait Plan {
     #[doc(hidden)]
     fn require(&mut self, field: &Field) -> Result<Handle, Error>;
+
+    #[doc(hidden)]
+    fn require_fact(&mut self, fact: Fact) -> Result<Handle, Error>;
 }
 
 /// A column's handle, by its type.
@@ -33,8 +36,27 @@ macro_rules! plan {
                     DataType::List => return Err(format!("column `{name}` is a list, which is not read yet").into()),
                 }))
             }
+
+            fn require_fact(&mut self, fact: Fact) -> Result<Handle, Error> {
+                Ok(Handle(match fact {
+                    Fact::Time => Source::Int8($plan::require_fact(self, fact)?),
+                    _ => Source::Bytes($plan::require_fact(self, fact)?),
+                }))
+            }
         }
     )*};
 }
 
 plan!(FilterPlan, TransformPlan);
+
+/// What `change.…` stands for, by the names that expressions have for the facts of a row's change.
+pub fn fact(name: &str) -> Option<Fact> {
+    Some(match name {
+        "op" => Fact::Op,
+        "lsn" => Fact::Lsn,
+        "time" => Fact::Time,
+        "schema" => Fact::Namespace,
+        "table" => Fact::Table,
+        _ => return None,
+    })
+}

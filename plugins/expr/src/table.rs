@@ -126,7 +126,9 @@ pub fn cell(operator: Operator, of: Type) -> Cell {
         O::Coalesce => is_compared && of != Type::Name,
         O::Join => matches!(of, Type::Text | Type::Bpchar | Type::Name) || is_spelt(of),
         O::ToText => matches!(of, Type::Text | Type::Bpchar | Type::Name | Type::Jsonb | Type::Bool) || is_spelt(of),
-        O::ToInt | O::ToFloat | O::ToNumeric => of.is_number() || of == Type::Text || of == Type::Bool && operator == O::ToInt,
+        O::ToInt | O::ToFloat | O::ToNumeric => {
+            of.is_number() || of == Type::Text || of == Type::Bool && operator == O::ToInt
+        }
         O::ToBool => matches!(of, Type::Bool | Type::Int4 | Type::Text),
         O::ToUuid => matches!(of, Type::Uuid | Type::Text),
     };

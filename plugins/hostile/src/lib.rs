@@ -4,8 +4,8 @@
 
 use serde::Deserialize;
 use tidemill_sdk::{
-    Batch, Buffers, Column, Config, Content, DataType, Error, Failure, Level, MakeBytes, Reject, Rows, Transform,
-    TransformPlan, Transformed,
+    Batch, Buffers, Column, Config, DataType, Error, Failure, Level, MakeBytes, Reject, Rows, Transform, TransformPlan,
+    Transformed,
 };
 
 #[derive(Deserialize)]
@@ -40,6 +40,7 @@ impl Transform for Hostile {
             "plan-name-empty" => plan.pass_as("id", "")?,
             "plan-list" => plan.make("list", DataType::List),
             "plan-documents" => plan.documents(),
+            "rows-twice" => plan.many(),
             "plan-reserved" => plan.pass_as("id", "_id")?,
             "plan-many" => (0..5_000 - fields).for_each(|i| plan.make(format!("c{i}"), DataType::Utf8)),
             _ => {}
@@ -80,13 +81,12 @@ impl Hostile {
             "log-long" => tidemill_sdk::log(Level::Info, &"é".repeat(1 << 20)),
             "metric-flood" => (0..10_000).for_each(|i| tidemill_sdk::count(&format!("m{i}"), 1)),
             "rows-none" => *out = Transformed { rows: Rows::None, ..Transformed::all(Vec::new()) },
-            "rows-twice" => self.fan_out(rows, out),
+            "rows-twice" | "rows-twice-unannounced" => self.fan_out(rows, out),
             "bitmap-short" => out.rows = Rows::Bitmap(vec![255; rows.div_ceil(8) - 1]),
             "bitmap-long" => out.rows = Rows::Bitmap(vec![255; rows.div_ceil(8) + 1]),
             "index-range" => out.rows = Rows::Indices((1..=rows as u32).collect()),
             "index-flood" => out.rows = Rows::Indices(vec![0; 2_000_000]),
-            "column-missing" => out.content = Content::Columns(Vec::new()),
-            "documents" => out.content = Content::Documents(MakeBytes::of([Some("{}")])),
+            "column-missing" => out.columns = Vec::new(),
             _ => self.spoil(out),
         }
         Ok(())
@@ -95,13 +95,13 @@ impl Hostile {
     /// Each row twice, in reverse order.
     fn fan_out(&self, rows: usize, out: &mut Transformed) {
         let order: Vec<u32> = (0..rows as u32).rev().flat_map(|row| [row, row]).collect();
-        out.content = Content::Columns(vec![MakeBytes::of(order.iter().map(|row| Some(format!("from {row}"))))]);
+        out.columns = vec![MakeBytes::of(order.iter().map(|row| Some(format!("from {row}"))))];
         out.rows = Rows::Indices(order);
     }
 
     /// Spoils the buffers of the made column.
     fn spoil(&self, out: &mut Transformed) {
-        let Content::Columns(columns) = &mut out.content else { return };
+        let columns = &mut out.columns;
         if self.config.misdeed == "column-extra" {
             return columns.push(columns[0].clone());
         }

@@ -5,9 +5,7 @@ use std::cell::RefCell;
 use crate::bindings::filter::exports::tidemill::plugin::filtering;
 use crate::bindings::filter::tidemill::plugin::types;
 use crate::bindings::transform::exports::tidemill::plugin::transforming;
-use crate::{
-    Batch, Config, Content, Failure, Filter, FilterPlan, Keep, Level, Rows, Schema, Transform, TransformPlan, log,
-};
+use crate::{Batch, Config, Failure, Filter, FilterPlan, Keep, Level, Rows, Schema, Transform, TransformPlan, log};
 
 /// Without WASI a panic traps without a word, so it is logged first.
 fn log_panics() {
@@ -50,9 +48,7 @@ pub fn open_transform<T: Transform>(
     let mut plan = TransformPlan::new(schema);
     let opened = T::open(Config(config), &mut plan).map_err(|error| error.to_string())?;
     plugin.replace(Some(opened));
-    let (requires, outputs) = plan.into_parts();
-    let outputs = outputs.map_or(transforming::Outputs::Documents, transforming::Outputs::Columns);
-    Ok(transforming::Plan { requires, outputs })
+    Ok(plan.into_guest())
 }
 
 pub fn process_transform<T: Transform>(
@@ -68,9 +64,5 @@ pub fn process_transform<T: Transform>(
         Rows::Bitmap(bits) => transforming::Rows::Bitmap(bits),
         Rows::Indices(indices) => transforming::Rows::Indices(indices),
     };
-    let content = match out.content {
-        Content::Columns(columns) => transforming::Content::Columns(columns),
-        Content::Documents(documents) => transforming::Content::Documents(documents),
-    };
-    Ok(transforming::Transformed { rows, content, rejects: out.rejects })
+    Ok(transforming::Transformed { rows, columns: out.columns, rejects: out.rejects })
 }

@@ -49,14 +49,14 @@ pub use column::{Batch, Bools, Bytes, Column, ColumnType, Number, Numbers, Texts
 pub use make::{Bits, MakeBytes, MakeNumbers};
 pub use plan::{Config, FilterPlan, TransformPlan};
 pub use say::{Level, count, log, set};
-pub use types::{Buffers, DataType, Failure, Field, Reject, Schema};
+pub use types::{Buffers, DataType, Fact, Failure, Field, Naming, Reject, Schema, Source};
 
 #[cfg(target_arch = "wasm32")]
 #[doc(hidden)]
 pub mod bindings {
     pub mod filter {
         wit_bindgen::generate!({
-            path: "../../wit",
+            path: "../../wit/0.1",
             world: "filter",
             pub_export_macro: true,
             export_macro_name: "export_filter",
@@ -66,7 +66,7 @@ pub mod bindings {
 
     pub mod transform {
         wit_bindgen::generate!({
-            path: "../../wit",
+            path: "../../wit/0.1",
             world: "transform",
             pub_export_macro: true,
             export_macro_name: "export_transform",
@@ -134,7 +134,9 @@ impl From<Keep> for Verdict {
 #[derive(Clone, Debug)]
 pub struct Transformed {
     pub rows: Rows,
-    pub content: Content,
+    /// The made columns in the plan's order, a row for each that comes out; where the plan says documents, these before them: one
+    /// JSON object for each row that comes out.
+    pub columns: Vec<Buffers>,
     pub rejects: Vec<Reject>,
 }
 
@@ -149,19 +151,10 @@ pub enum Rows {
     Indices(Vec<u32>),
 }
 
-/// What comes with the rows: as the plan said.
-#[derive(Clone, Debug)]
-pub enum Content {
-    /// The made columns in the plan's order, a row for each that comes out.
-    Columns(Vec<Buffers>),
-    /// One JSON object for each row that comes out.
-    Documents(Buffers),
-}
-
 impl Transformed {
     /// All rows come out, with these made columns.
     pub fn all(columns: Vec<Buffers>) -> Transformed {
-        Transformed { rows: Rows::All, content: Content::Columns(columns), rejects: Vec::new() }
+        Transformed { rows: Rows::All, columns, rejects: Vec::new() }
     }
 }
 

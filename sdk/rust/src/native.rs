@@ -35,6 +35,32 @@ pub struct Schema {
     pub table: String,
     pub key: Vec<String>,
     pub fields: Vec<Field>,
+    pub old: Vec<Field>,
+}
+
+/// What is known of a row's change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Fact {
+    Op,
+    Lsn,
+    Time,
+    Namespace,
+    Table,
+}
+
+/// A column that a stage may have.
+#[derive(Clone, Copy, Debug)]
+pub enum Source {
+    Field(u32),
+    Fact(Fact),
+    Old(u32),
+}
+
+/// What names of documents are made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Naming {
+    Key,
+    Row,
 }
 
 /// One column's buffers.
@@ -70,7 +96,7 @@ pub enum Level {
 
 #[derive(Clone, Debug)]
 pub struct Passed {
-    pub column: u32,
+    pub column: Source,
     pub name: String,
 }
 

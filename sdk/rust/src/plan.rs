@@ -3,10 +3,10 @@
 use serde::de::DeserializeOwned;
 
 #[cfg(target_arch = "wasm32")]
-use crate::bindings::transform::exports::tidemill::plugin::transforming::{Output, Passed};
+use crate::bindings::transform::exports::tidemill::plugin::transforming::{Output, Outputs, Passed, Plan};
 #[cfg(not(target_arch = "wasm32"))]
 use crate::native::{Output, Passed};
-use crate::{Column, ColumnType, DataType, Error, Field, Schema};
+use crate::{Column, ColumnType, DataType, Error, Fact, Field, Naming, Schema, Source};
 
 /// The stage's configuration, a JSON object.
 #[derive(Clone, Copy, Debug)]
@@ -36,34 +36,79 @@ impl<'a> Config<'a> {
 #[derive(Debug)]
 struct Requires<'a> {
     schema: &'a Schema,
-    places: Vec<u32>,
+    sources: Vec<Source>,
 }
 
 impl<'a> Requires<'a> {
     fn new(schema: &'a Schema) -> Requires<'a> {
-        Requires { schema, places: Vec::new() }
+        Requires { schema, sources: Vec::new() }
     }
 
-    fn find(&self, name: &str) -> Result<usize, Error> {
-        self.schema.fields.iter().position(|field| field.name == name).ok_or_else(|| {
-            let known: Vec<_> = self.schema.fields.iter().map(|field| format!("`{}`", field.name)).collect();
+    fn find(&self, name: &str) -> Result<Source, Error> {
+        let place = place(&self.schema.fields, name).map_err(|known| {
             let table = format!("{}.{}", self.schema.namespace, self.schema.table);
-            format!("no column `{name}` reaches this stage; of {table} there are {}", known.join(", ")).into()
-        })
+            format!("no column `{name}` reaches this stage; of {table} there are {known}")
+        })?;
+        Ok(Source::Field(place))
     }
 
-    fn require<T: ColumnType + ?Sized>(&mut self, place: usize) -> Result<Column<T>, Error> {
-        let field = &self.schema.fields[place];
-        if !T::OF.is_empty() && !T::OF.contains(&field.data_type) {
-            let (name, is, wanted) = (&field.name, field.data_type, T::OF[0]);
+    fn find_old(&self, name: &str) -> Result<Source, Error> {
+        let place = place(&self.schema.old, name).map_err(|known| {
+            let table = format!("{}.{}", self.schema.namespace, self.schema.table);
+            format!("an update of {table} does not tell what `{name}` was; it tells {known}")
+        })?;
+        Ok(Source::Old(place))
+    }
+
+    fn require<T: ColumnType + ?Sized>(&mut self, source: Source) -> Result<Column<T>, Error> {
+        let (name, is) = match source {
+            Source::Field(place) => named(&self.schema.fields[place as usize]),
+            Source::Old(place) => named(&self.schema.old[place as usize]),
+            Source::Fact(Fact::Time) => ("time", DataType::TimestampUtc),
+            Source::Fact(fact) => (fact_name(fact), DataType::Utf8),
+        };
+        if !T::OF.is_empty() && !T::OF.contains(&is) {
+            let wanted = T::OF[0];
             return Err(format!("column `{name}` is {}, and {} is needed", type_name(is), type_name(wanted)).into());
         }
-        let place = place as u32;
-        let at = self.places.iter().position(|known| *known == place).unwrap_or_else(|| {
-            self.places.push(place);
-            self.places.len() - 1
+        let at = self.sources.iter().position(|known| same(*known, source)).unwrap_or_else(|| {
+            self.sources.push(source);
+            self.sources.len() - 1
         });
         Ok(Column::at(at))
+    }
+}
+
+/// A column's place by its name; an error lists those that there are.
+fn place(fields: &[Field], name: &str) -> Result<u32, String> {
+    let place = fields.iter().position(|field| field.name == name).ok_or_else(|| {
+        let known: Vec<_> = fields.iter().map(|field| format!("`{}`", field.name)).collect();
+        if known.is_empty() { "nothing".to_owned() } else { known.join(", ") }
+    })?;
+    Ok(place as u32)
+}
+
+fn named(field: &Field) -> (&str, DataType) {
+    (&field.name, field.data_type)
+}
+
+/// What the bindings generate can be matched, and not compared.
+fn same(one: Source, other: Source) -> bool {
+    match (one, other) {
+        (Source::Field(one), Source::Field(other)) | (Source::Old(one), Source::Old(other)) => one == other,
+        (Source::Fact(one), Source::Fact(other)) => one == other,
+        _ => false,
+    }
+}
+
+/// A fact by the name that the WIT has for it.
+fn fact_name(fact: Fact) -> &'static str {
+    match fact {
+        Fact::Op => "op",
+        Fact::Lsn => "lsn",
+        Fact::Time => "time",
+        Fact::Namespace => "namespace",
+        Fact::Table => "table",
     }
 }
 
@@ -107,17 +152,28 @@ impl<'a> FilterPlan<'a> {
 
     /// The same for a place in the schema's fields.
     pub fn require_at<T: ColumnType + ?Sized>(&mut self, place: usize) -> Result<Column<T>, Error> {
-        self.0.require(place)
+        self.0.require(Source::Field(place as u32))
     }
 
-    /// The places of the required columns, in the order in which a batch brings them, for tests.
-    pub fn required(&self) -> &[u32] {
-        &self.0.places
+    /// Asks for a fact of the change that brought each row: `i64` for the time, `str` for the others.
+    pub fn require_fact<T: ColumnType + ?Sized>(&mut self, fact: Fact) -> Result<Column<T>, Error> {
+        self.0.require(Source::Fact(fact))
+    }
+
+    /// Asks for a column of the row as it was before its change.
+    pub fn require_old<T: ColumnType + ?Sized>(&mut self, name: &str) -> Result<Column<T>, Error> {
+        self.0.require(self.0.find_old(name)?)
+    }
+
+    /// The places in the schema's fields of the required columns, in the order in which a batch brings them, for tests.
+    pub fn required(&self) -> Vec<u32> {
+        let place = |source: &Source| if let Source::Field(place) = source { Some(*place) } else { None };
+        self.0.sources.iter().filter_map(place).collect()
     }
 
     #[cfg(target_arch = "wasm32")]
-    pub(crate) fn into_requires(self) -> Vec<u32> {
-        self.0.places
+    pub(crate) fn into_requires(self) -> Vec<Source> {
+        self.0.sources
     }
 }
 
@@ -128,11 +184,19 @@ pub struct TransformPlan<'a> {
     requires: Requires<'a>,
     outputs: Vec<Output>,
     documents: bool,
+    many: bool,
+    naming: Naming,
 }
 
 impl<'a> TransformPlan<'a> {
     pub fn new(schema: &'a Schema) -> TransformPlan<'a> {
-        TransformPlan { requires: Requires::new(schema), outputs: Vec::new(), documents: false }
+        TransformPlan {
+            requires: Requires::new(schema),
+            outputs: Vec::new(),
+            documents: false,
+            many: false,
+            naming: Naming::Row,
+        }
     }
 
     pub fn schema(&self) -> &'a Schema {
@@ -144,9 +208,31 @@ impl<'a> TransformPlan<'a> {
         self.requires.require(self.requires.find(name)?)
     }
 
+    /// Asks for a fact of the change that brought each row: `i64` for the time, `str` for the others.
+    pub fn require_fact<T: ColumnType + ?Sized>(&mut self, fact: Fact) -> Result<Column<T>, Error> {
+        self.requires.require(Source::Fact(fact))
+    }
+
+    /// Asks for a column of the row as it was before its change.
+    pub fn require_old<T: ColumnType + ?Sized>(&mut self, name: &str) -> Result<Column<T>, Error> {
+        self.requires.require(self.requires.find_old(name)?)
+    }
+
     /// Lets a column out under a name. It does not cross for that.
     pub fn pass_as(&mut self, name: &str, out: impl Into<String>) -> Result<(), Error> {
-        let column = self.requires.find(name)? as u32;
+        let column = self.requires.find(name)?;
+        self.outputs.push(Output::Pass(Passed { column, name: out.into() }));
+        Ok(())
+    }
+
+    /// Lets a fact of the change out as a column.
+    pub fn pass_fact(&mut self, fact: Fact, out: impl Into<String>) {
+        self.outputs.push(Output::Pass(Passed { column: Source::Fact(fact), name: out.into() }));
+    }
+
+    /// Lets a column out as it was before the change.
+    pub fn pass_old(&mut self, name: &str, out: impl Into<String>) -> Result<(), Error> {
+        let column = self.requires.find_old(name)?;
         self.outputs.push(Output::Pass(Passed { column, name: out.into() }));
         Ok(())
     }
@@ -159,7 +245,8 @@ impl<'a> TransformPlan<'a> {
     pub fn pass_all_but(&mut self, names: &[&str]) {
         for (column, field) in self.requires.schema.fields.iter().enumerate() {
             if !names.contains(&field.name.as_str()) {
-                self.outputs.push(Output::Pass(Passed { column: column as u32, name: field.name.clone() }));
+                let column = Source::Field(column as u32);
+                self.outputs.push(Output::Pass(Passed { column, name: field.name.clone() }));
             }
         }
     }
@@ -170,7 +257,14 @@ impl<'a> TransformPlan<'a> {
         self.outputs.push(Output::Make(vec![field]));
     }
 
-    /// Each answer brings whole documents, as JSON.
+    /// The same for a column of a type that Arrow tells by its extension: `arrow.json`, `tidemill.numeric`.
+    pub fn make_as(&mut self, name: impl Into<String>, data_type: DataType, extension: Option<&str>) {
+        let extension = extension.map(str::to_owned);
+        self.outputs.push(Output::Make(vec![Field { name: name.into(), data_type, extension, postgres_type: None }]));
+    }
+
+    /// Each answer brings whole documents, as JSON. Of what `pass` and `make` name there may then be only `_id`, `_index` and
+    /// `_routing`.
     pub fn documents(&mut self) {
         self.documents = true;
     }
@@ -180,19 +274,34 @@ impl<'a> TransformPlan<'a> {
         self.documents
     }
 
-    /// What is required, and the columns that come out; none for whole documents.
+    /// One row may become several documents, each with an `_id` of its own.
+    pub fn many(&mut self) {
+        self.many = true;
+    }
+
+    /// What names of documents are made of; any columns, unless this says otherwise.
+    pub fn naming(&mut self, naming: Naming) {
+        self.naming = naming;
+    }
+
     #[cfg(target_arch = "wasm32")]
-    pub(crate) fn into_parts(self) -> (Vec<u32>, Option<Vec<Output>>) {
-        (self.requires.places, (!self.documents).then_some(self.outputs))
+    pub(crate) fn into_guest(self) -> Plan {
+        let outputs = if self.documents { Outputs::Documents(self.outputs) } else { Outputs::Columns(self.outputs) };
+        Plan { requires: self.requires.sources, outputs, many: self.many, naming: self.naming }
     }
 
     /// What comes out as (name, passed column or none), for tests.
     pub fn columns(&self) -> Vec<(&str, Option<&str>)> {
-        let field = |place: u32| self.requires.schema.fields[place as usize].name.as_str();
+        let schema = self.requires.schema;
+        let source = |source: Source| match source {
+            Source::Field(place) => schema.fields[place as usize].name.as_str(),
+            Source::Old(place) => schema.old[place as usize].name.as_str(),
+            Source::Fact(fact) => fact_name(fact),
+        };
         self.outputs
             .iter()
             .map(|output| match output {
-                Output::Pass(passed) => (passed.name.as_str(), Some(field(passed.column))),
+                Output::Pass(passed) => (passed.name.as_str(), Some(source(passed.column))),
                 Output::Make(fields) => (fields[0].name.as_str(), None),
             })
             .collect()

@@ -26,7 +26,9 @@ fn files(path: &Path, into: &mut Vec<String>) {
 fn sources(plugin: &str) -> String {
     let mut paths = Vec::new();
     let plugin = format!("plugins/{plugin}");
-    for part in [&plugin, "plugins/expr", "plugins/Cargo.toml", "plugins/Cargo.lock", "plugins/.cargo", "sdk/rust", "wit"] {
+    for part in
+        [&plugin, "plugins/expr", "plugins/Cargo.toml", "plugins/Cargo.lock", "plugins/.cargo", "sdk/rust", "wit/0.1"]
+    {
         files(&root().join(part), &mut paths);
     }
     paths.sort_unstable();

@@ -154,7 +154,7 @@ fn answers_that_are_none_are_refused_as_the_row_that_caused_them() {
         ("index-flood", "rows out of 1, and 1048576 may"),
         ("column-missing", "brings 0 columns, and its plan makes 1"),
         ("column-extra", "brings 2 columns"),
-        ("documents", "documents where its plan says columns"),
+        ("rows-twice-unannounced", "names row 0 twice, and its plan does not say `many`"),
         ("reject-range", "rejects row 1, and there are 1"),
         ("offsets-fall", "last offset|offsets fall"),
         ("offsets-negative", "offsets fall"),

@@ -24,7 +24,9 @@ impl Binder<'_> {
     /// A constant in quotes as a value of a type.
     pub(super) fn literal(&self, at: Location, text: Option<&str>, of: Type) -> Result<Node, Refused> {
         let Some(text) = text else { return Ok(Node::Const(Const::Null)) };
-        let wrong = |wanted: &str| Refused::at(at, format!("'{text}' is not {wanted}, which is wanted here")).with_code("22P02");
+        let wrong = |wanted: &str| {
+            Refused::at(at, format!("'{text}' is not {wanted}, which is wanted here")).with_code("22P02")
+        };
         let bytes = |text: String| Const::Bytes(text.into_bytes());
         let constant = match of {
             Type::Bool => Const::Bool(literal::boolean(text).map_err(wrong)?),
@@ -161,7 +163,9 @@ impl Binder<'_> {
             other => {
                 return refuse(
                     at,
-                    format!("the type {other} is not there; types are written without a length: numeric, text, int4, …"),
+                    format!(
+                        "the type {other} is not there; types are written without a length: numeric, text, int4, …"
+                    ),
                 );
             }
         })

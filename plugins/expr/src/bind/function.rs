@@ -16,14 +16,18 @@ impl Binder<'_> {
         let name = function.name.to_string().to_ascii_lowercase();
         let is_plain = function.filter.is_none() && function.over.is_none() && function.within_group.is_empty();
         let args = match &function.args {
-            FunctionArguments::List(list) if list.duplicate_treatment.is_none() && list.clauses.is_empty() => &list.args,
+            FunctionArguments::List(list) if list.duplicate_treatment.is_none() && list.clauses.is_empty() => {
+                &list.args
+            }
             FunctionArguments::None => {
                 return refuse(at, format!("`{name}` stands for a value of the session, which a plugin does not know"));
             }
             _ => return refuse(at, format!("`{name}` is written as {name}(…) here")),
         };
         let args: Option<Vec<&Expr>> = args.iter().map(plain).collect();
-        let (Some(args), true) = (args, is_plain) else { return refuse(at, format!("`{name}` is written as {name}(…) here")) };
+        let (Some(args), true) = (args, is_plain) else {
+            return refuse(at, format!("`{name}` is written as {name}(…) here"));
+        };
         match (name.trim_start_matches("pg_catalog."), args.as_slice()) {
             ("coalesce", [_, ..]) => self.coalesce(function, &args),
             ("lower", [text]) => self.case(function, text, false),
@@ -49,7 +53,9 @@ impl Binder<'_> {
             None => Type::Text,
             Some((first, rest)) => match rest.iter().try_fold(*first, |of, next| common_of_list(of, *next)) {
                 Some(of) => of,
-                None => return refuse(at, "the arguments of coalesce are of types that have none in common: cast them"),
+                None => {
+                    return refuse(at, "the arguments of coalesce are of types that have none in common: cast them");
+                }
             },
         };
         self.allow(at, Operator::Coalesce, of, c, of.name())?;

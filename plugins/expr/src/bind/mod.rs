@@ -14,7 +14,7 @@ use crate::eval::cast_constant;
 use crate::node::{Const, Node, Op};
 use crate::number::Sum;
 use crate::parse::{Parsed, RESERVED, THERE};
-use crate::plan::Plan;
+use crate::plan::{Plan, fact};
 use crate::refused::{Refused, nearest, refuse};
 use crate::types::Type;
 
@@ -45,6 +45,8 @@ pub(crate) struct Binder<'a> {
     pub(crate) parsed: &'a Parsed,
     pub(crate) schema: &'a Schema,
     pub(crate) plan: &'a mut dyn Plan,
+    /// Whether `change.op` and its like are there.
+    pub(crate) facts: bool,
 }
 
 fn typed(at: Location, node: Node, of: Type) -> Arg {
@@ -119,7 +121,9 @@ impl Binder<'_> {
         let at = arg.at;
         match self.resolve(arg, Type::Bool)? {
             (node, Type::Bool) => Ok(node),
-            (_, of) => refuse(at, format!("this is {}, and true or false is wanted: compare it with something", of.name())),
+            (_, of) => {
+                refuse(at, format!("this is {}, and true or false is wanted: compare it with something", of.name()))
+            }
         }
     }
 
@@ -207,8 +211,15 @@ impl Binder<'_> {
             let wanted = format!("a column or a constant is wanted (a column of that name is written \"{name}\")");
             return refuse(at, format!("`{name}` stands where {wanted}"));
         }
+        if let [qualifier] = qualifier
+            && folded(qualifier) == "change"
+            && self.schema.table != "change"
+        {
+            return self.fact(at, &name);
+        }
         let table = [self.schema.namespace.as_str(), &self.schema.table];
-        if !table.iter().rev().zip(qualifier.iter().rev()).all(|(is, said)| **is == folded(said)) || qualifier.len() > 2 {
+        if !table.iter().rev().zip(qualifier.iter().rev()).all(|(is, said)| **is == folded(said)) || qualifier.len() > 2
+        {
             let said: Vec<_> = qualifier.iter().map(folded).collect();
             let (said, is) = (said.join("."), table.join("."));
             return refuse(at, format!("`{said}` is not the table of this expression, which is {is}"));
@@ -223,6 +234,30 @@ impl Binder<'_> {
         let source = self.plan.require(field).map_err(|error| Refused::at(at, error.to_string()))?.0;
         let c = of == Type::Name;
         Ok(Arg { at, what: What::Typed { node: Node::Column(source), of, c, name: Some(described) } })
+    }
+
+    /// What is known of the change that brought the row.
+    fn fact(&mut self, at: Location, name: &str) -> Bound {
+        if !self.facts {
+            return refuse(
+                at,
+                "which rows are kept hangs on the rows alone, so `change` is not there; `actions` of a stream can",
+            );
+        }
+        let Some(fact) = fact(name) else {
+            return refuse(
+                at,
+                format!(
+                    "`change` has no `{name}`: there are change.op, change.lsn, change.time, change.schema, change.table"
+                ),
+            );
+        };
+        let of = if name == "time" { Type::TimestampTz } else { Type::Text };
+        let source = self.plan.require_fact(fact).map_err(|error| Refused::at(at, error.to_string()))?.0;
+        Ok(Arg {
+            at,
+            what: What::Typed { node: Node::Column(source), of, c: false, name: Some(format!("`change.{name}`")) },
+        })
     }
 
     fn unknown(&self, name: &str) -> String {
@@ -246,7 +281,12 @@ impl Binder<'_> {
                 Arg { at, what: What::Unknown(Some(text.clone())) }
             }
             Value::DollarQuotedString(text) => Arg { at, what: What::Unknown(Some(text.value.clone())) },
-            other => return refuse(at, format!("`{other}` is no constant here: write a number, or a text in single quotes")),
+            other => {
+                return refuse(
+                    at,
+                    format!("`{other}` is no constant here: write a number, or a text in single quotes"),
+                );
+            }
         })
     }
 

@@ -105,16 +105,20 @@ impl Binder<'_> {
         let at = self.parsed.operator(expr);
         let (value, low, high) = (self.arg(expr)?, self.arg(low)?, self.arg(high)?);
         let mut within = |low: &Arg, high: &Arg| {
-            let mut part = |op, bound: &Arg| match self.compared(at, op, value.clone(), bound.clone(), Operator::Between)?.what {
-                What::Typed { node, .. } => Ok(node),
-                What::Unknown(_) => refuse(at, "this is never unknown"),
-            };
+            let mut part =
+                |op, bound: &Arg| match self.compared(at, op, value.clone(), bound.clone(), Operator::Between)?.what {
+                    What::Typed { node, .. } => Ok(node),
+                    What::Unknown(_) => refuse(at, "this is never unknown"),
+                };
             Ok(folded(Node::And(vec![part(Op::Ge, low)?, part(Op::Le, high)?]), at))
         };
         let mut node = within(&low, &high)?;
         if self.parsed.is_symmetric(at) {
             let mut within = |low: &Arg, high: &Arg| {
-                let mut part = |op, bound: &Arg| match self.compared(at, op, value.clone(), bound.clone(), Operator::Between)?.what {
+                let mut part = |op, bound: &Arg| match self
+                    .compared(at, op, value.clone(), bound.clone(), Operator::Between)?
+                    .what
+                {
                     What::Typed { node, .. } => Ok(node),
                     What::Unknown(_) => refuse(at, "this is never unknown"),
                 };
@@ -175,7 +179,10 @@ impl Binder<'_> {
         if let What::Unknown(Some(text)) = &left.what
             && crate::literal::to_uuid(text).is_ok_and(|uuid| uuid != *text)
         {
-            return refuse(left.at, format!("{what} could be a text or a uuid: write it as Postgres writes a uuid, or cast it"));
+            return refuse(
+                left.at,
+                format!("{what} could be a text or a uuid: write it as Postgres writes a uuid, or cast it"),
+            );
         }
         let (node, of) = self.resolve(left, Type::Text)?;
         self.allow(at, Operator::Any, of, false, &what)?;
@@ -209,7 +216,10 @@ impl Binder<'_> {
         let c = left.is_c() || right.is_c();
         let is_text = |arg: &Arg| arg.of().is_none_or(Type::is_text);
         if !is_text(&left) && !is_text(&right) {
-            return refuse(at, format!("{} || {} joins no text: cast one of them to text", left.described(), right.described()));
+            return refuse(
+                at,
+                format!("{} || {} joins no text: cast one of them to text", left.described(), right.described()),
+            );
         }
         let mut sides = Vec::new();
         for side in [left, right] {
@@ -255,7 +265,9 @@ pub(super) fn by(of: Type) -> By {
         Type::Float4 | Type::Float8 => By::Float,
         Type::Numeric => By::Numeric,
         Type::Bpchar => By::Padded,
-        _ if of.is_text() || matches!(of, Type::Uuid | Type::Bytea | Type::Json | Type::Jsonb | Type::Array | Type::Other) => {
+        _ if of.is_text()
+            || matches!(of, Type::Uuid | Type::Bytea | Type::Json | Type::Jsonb | Type::Array | Type::Other) =>
+        {
             By::Bytes
         }
         _ => By::Int,
@@ -273,7 +285,9 @@ fn compare_node(op: Op, of: Type, left: Node, right: Node) -> Node {
     {
         return int_and_numeric(op, *inner.clone(), decimal);
     }
-    if let (Type::Int2 | Type::Int4 | Type::Int8, Node::Column(source), Node::Const(Const::Int(value))) = (of, &left, &right) {
+    if let (Type::Int2 | Type::Int4 | Type::Int8, Node::Column(source), Node::Const(Const::Int(value))) =
+        (of, &left, &right)
+    {
         let (min, max) = source.bounds();
         if *value < min || *value > max {
             return beyond(op, left.clone(), *value > max);

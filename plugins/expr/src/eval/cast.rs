@@ -14,9 +14,7 @@ impl<'b> Eval<'b> {
         let Vector { data, valid } = self.vector(inner, active);
         let data = &data;
         match to {
-            _ if to.is_int() || to == Type::Oid => {
-                self.make_ints(active, valid, |row| to_int(from, to, data, row))
-            }
+            _ if to.is_int() || to == Type::Oid => self.make_ints(active, valid, |row| to_int(from, to, data, row)),
             Type::Float4 | Type::Float8 => self.make_floats(active, valid, |row| to_float(from, to, data, row)),
             Type::Bool => self.make_bools(active, valid, |row| match from {
                 Type::Bool => Ok(data.bool(row)),
@@ -68,9 +66,7 @@ fn to_float(from: Type, to: Type, data: &Data<'_>, row: usize) -> Result<f64, Fa
                 Ok(f64::from(single))
             }
         }
-        Type::Numeric | Type::Text => {
-            literal::to_float(text(data, row), to == Type::Float4)
-        }
+        Type::Numeric | Type::Text => literal::to_float(text(data, row), to == Type::Float4),
         _ if to == Type::Float4 => Ok(f64::from(data.int(row) as f32)),
         _ => Ok(data.int(row) as f64),
     }
@@ -79,7 +75,9 @@ fn to_float(from: Type, to: Type, data: &Data<'_>, row: usize) -> Result<f64, Fa
 fn to_bytes(from: Type, to: Type, data: &Data<'_>, row: usize, into: &mut Vec<u8>) -> Result<(), Fault> {
     match (from, to) {
         (Type::Bool, _) => into.extend_from_slice(if data.bool(row) { b"true" } else { b"false" }),
-        (Type::Int2 | Type::Int4 | Type::Int8 | Type::Oid, _) => into.extend_from_slice(data.int(row).to_string().as_bytes()),
+        (Type::Int2 | Type::Int4 | Type::Int8 | Type::Oid, _) => {
+            into.extend_from_slice(data.int(row).to_string().as_bytes())
+        }
         (Type::Float4 | Type::Float8, _) => into.extend_from_slice(float_digits(from, data.float(row)).as_bytes()),
         (Type::Bpchar, _) => into.extend_from_slice(unpadded(data.bytes(row))),
         (Type::Text, Type::Numeric) => into.extend_from_slice(literal::to_numeric(text(data, row))?.as_bytes()),

@@ -166,7 +166,10 @@ mod tests {
         assert_eq!([get("a"), get("c\"d"), get("x")], [Some("1"), Some(r#"{"e": "f, g"}"#), None]);
         let list = get("b").unwrap().as_bytes();
         let at = |place| element(list, place).map(|part| str::from_utf8(part).unwrap());
-        assert_eq!([at(0), at(1), at(2), at(-4), at(4)], [Some("1"), Some(r#"{"x": "]"}"#), Some("null"), Some("1"), None]);
+        assert_eq!(
+            [at(0), at(1), at(2), at(-4), at(4)],
+            [Some("1"), Some(r#"{"x": "]"}"#), Some("null"), Some("1"), None]
+        );
         assert_eq!(as_text(element(list, -1).unwrap(), &mut Vec::new()), "q\"é😀\n".as_bytes());
         assert_eq!(elements(b"[[1, 2], [3, null]]"), [b"1", b"2", b"3".as_slice(), b"null"]);
         assert_eq!(elements(b"[]").len() + elements(b"").len() + items(b"[1", b'[').count(), 1);

@@ -271,9 +271,8 @@ impl<'b> Eval<'b> {
                 let (left, right) = (left.float(row) as f32, right.float(row) as f32);
                 float_sum(sum, left, right, f32::is_infinite).map(f64::from)
             }),
-            Type::Float8 => self.make_floats(active, valid, |row| {
-                float_sum(sum, left.float(row), right.float(row), f64::is_infinite)
-            }),
+            Type::Float8 => self
+                .make_floats(active, valid, |row| float_sum(sum, left.float(row), right.float(row), f64::is_infinite)),
             _ => self.make_ints(active, valid, |row| int_sum(sum, of, left.int(row), right.int(row))),
         }
     }
@@ -309,7 +308,9 @@ impl<'b> Eval<'b> {
         let of = |row: usize| taken.iter().find(|(_, takes)| takes.get(row)).map(|(vector, _)| &vector.data);
         let data = match kind {
             None => Data::Null,
-            Some(Data::Bools(_)) => Data::Bools(Bits::by_row(self.rows, |row| of(row).is_some_and(|data| data.bool(row)))),
+            Some(Data::Bools(_)) => {
+                Data::Bools(Bits::by_row(self.rows, |row| of(row).is_some_and(|data| data.bool(row))))
+            }
             Some(Data::Int(_) | Data::Ints(_)) => {
                 Data::Ints((0..self.rows).map(|row| of(row).map_or(0, |data| data.int(row))).collect())
             }

@@ -213,6 +213,9 @@ fn a_pause_outlives_the_engine() {
     let world = shop("pause_stays");
     world.catch_up();
     world.tidemill(&["pause", "products"]).succeeded();
+    let status = world.tidemill(&["status", "--json"]).succeeded().json();
+    let reason = status["streams"].as_array().into_iter().flatten().find_map(|stream| stream["reason"].as_str());
+    assert_eq!(reason, Some("paused by `tidemill pause`: `tidemill resume products` goes on"));
     world.sql.run("INSERT INTO products VALUES (3, 'vase'); INSERT INTO orders VALUES (2, 5)");
     world.tidemill(&["run", "--until-caught-up"]).refused(1, &["products", "paused"]);
     assert_eq!((world.documents("products").len(), world.documents("orders").len()), (2, 2));

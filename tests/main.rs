@@ -11,6 +11,7 @@ mod demo;
 mod harness;
 mod keys;
 mod kill;
+mod naming;
 mod predicates;
 mod servers;
 mod sink;

@@ -16,7 +16,7 @@ use tidemill_decode::CopyDecoder;
 use tidemill_expr::Predicate;
 use tidemill_expr::table::{self, Cell, Operator};
 use tidemill_sdk::{Batch, Field, FilterPlan, Keep, Schema};
-use tidemill_stage::{Chain, Engine, Limits, Plugin, Stage};
+use tidemill_stage::{Chain, Engine, Grants, Limits, Plugin, Stage};
 
 use self::generate::{Made, Random};
 use crate::harness::{Sql, World};
@@ -135,7 +135,13 @@ impl Run {
 
     fn through_component(&mut self, made: &Made, expected: &[&str], batch: &Arc<ChangeBatch>, plugin: &Arc<Plugin>) {
         let config = serde_json::json!({ "predicate": made.sql });
-        let stage = Stage { name: "where".into(), plugin: Arc::clone(plugin), config, limits: Limits::default() };
+        let stage = Stage {
+            name: "where".into(),
+            plugin: Arc::clone(plugin),
+            config,
+            limits: Limits::default(),
+            grants: Grants::default(),
+        };
         let Ok(staged) = Chain::new(vec![stage]).run(Arc::clone(batch)) else { return };
         self.through += 1;
         let yes: Vec<u32> = (0..expected.len()).filter(|row| expected[*row] == "t").map(|row| row as u32).collect();

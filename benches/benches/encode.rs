@@ -98,6 +98,7 @@ fn encoding() -> Encoding {
         actions: Actions::default(),
         epoch: Epoch::default(),
         exclusive: Default::default(),
+        keys: None,
     }
 }
 

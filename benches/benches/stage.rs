@@ -18,7 +18,7 @@ use tidemill_change::{
     Change, ChangeBatch, Column, Commit, Kind, Lsn, NO_ROW, OldImage, Op, Relation, ReplicaIdentity, TableId,
 };
 use tidemill_sdk::{Batch, Buffers, Config, DataType, Field, Filter, FilterPlan, Keep, MakeBytes, MakeNumbers, Schema};
-use tidemill_stage::{Chain, Engine, Limits, Plugin, Stage};
+use tidemill_stage::{Chain, Engine, Grants, Limits, Plugin, Stage};
 use where_::Where;
 
 const ROWS: usize = 10_000;
@@ -34,7 +34,13 @@ fn main() {
     let batch = products();
     for (name, predicate, column) in [("stage_i64", "price > 100", 0), ("stage_text", "name like 'item 1%'", 1)] {
         let config = serde_json::json!({ "predicate": predicate });
-        let stage = Stage { name: "where".into(), plugin: Arc::clone(&plugin), config, limits: Limits::default() };
+        let stage = Stage {
+            name: "where".into(),
+            plugin: Arc::clone(&plugin),
+            config,
+            limits: Limits::default(),
+            grants: Grants::default(),
+        };
         run(name, &batch, Chain::new(vec![stage]), Native::open(predicate, &batch, column), pairs);
     }
 }

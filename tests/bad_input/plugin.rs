@@ -91,6 +91,29 @@ fn an_import_that_is_not_granted() {
 }
 
 #[test]
+fn what_a_plugin_imports_has_to_be_granted() {
+    let fixture = concat!(env!("CARGO_MANIFEST_DIR"), "/../../plugins/fixtures/outsider.wasm");
+    let world = shop("plugin_grants");
+    world.file("mine.wasm", std::fs::read(fixture).expect("a plugin of the tests"));
+    with_plugin(&world, "mine.wasm, config: { do: nothing }");
+    both_refuse(
+        &world,
+        1,
+        &["mine.wasm", "imports `wasi:", "grants: { clocks: {}, dirs: [], env: {}, random: {}, stdio: {} }"],
+    );
+    with_plugin(&world, "mine.wasm, config: { do: nothing }, grants: { clock: {} }");
+    both_refuse(&world, 2, &["grants", "`clock`", "clocks"]);
+    let grants = "grants: { env: { LANG: de }, dirs: [{ path: . }], clocks: {}, random: {}, stdio: {} }";
+    with_plugin(&world, &format!("mine.wasm, config: {{ do: env }}, {grants}"));
+    both_refuse(&world, 1, &["mine.wasm", "(\"LANG\", \"de\")"]);
+    with_plugin(&world, &format!("mine.wasm, config: {{ do: nothing }}, {grants}"));
+    let said = world.tidemill(&["check"]).succeeded().stdout;
+    assert!(said.contains("`dirs`, `clocks`, `random`") && said.contains("may give other documents"), "{said}");
+    is_mended(&world);
+    world.drop_slot();
+}
+
+#[test]
 fn a_plugin_of_another_digest() {
     let shipped = concat!(env!("CARGO_MANIFEST_DIR"), "/../../plugins/shipped/where.wasm");
     let world = shop("plugin_digest");

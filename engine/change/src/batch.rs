@@ -8,6 +8,8 @@ use crate::{Lsn, LsnSpan, Relation, TableId};
 /// What a change did to a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Op {
+    /// Nothing: the row was there before, and a backfill read it.
+    Read,
     Insert,
     Update,
     Delete,

@@ -13,7 +13,8 @@ mod version;
 pub use batch::{Change, ChangeBatch, Commit, Cut, NO_ROW, OldImage, Op, Truncate, Unreadable};
 pub use lsn::{Lsn, LsnSpan, ParseLsnError, SpanError};
 pub use relation::{
-    Column, EXTENSION_JSON, EXTENSION_NAME, EXTENSION_NUMERIC, ElementKind, Kind, Relation, ReplicaIdentity, TableId,
+    Column, DOCUMENT, EXTENSION_JSON, EXTENSION_NAME, EXTENSION_NUMERIC, ElementKind, FACT, Kind, Relation,
+    ReplicaIdentity, TableId,
 };
-pub use staged::{Reject, Staged};
+pub use staged::{Former, Named, Names, Reject, Staged};
 pub use version::{BUCKET_BYTES, BUCKET_LAST, BUCKET_ROWS, Epoch, Version};

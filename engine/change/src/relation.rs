@@ -41,6 +41,12 @@ pub const EXTENSION_JSON: &str = "arrow.json";
 /// A text column that holds a number's digits as Postgres wrote them.
 pub const EXTENSION_NUMERIC: &str = "tidemill.numeric";
 
+/// The metadata key of a column that holds a fact of the change: its value is the fact's name in the plugin contract.
+pub const FACT: &str = "tidemill.fact";
+
+/// The metadata key of a column whose texts are whole documents, each a JSON object: there is no other beside it.
+pub const DOCUMENT: &str = "tidemill.document";
+
 /// How a Postgres type crosses the engine. Each has one Arrow type; all that has none of its own crosses as the text that
 /// Postgres writes.
 ///

@@ -114,7 +114,7 @@ impl Table {
             return Err(Fault::ColumnCount { expected, found }.into());
         }
         self.rows.rows += 1;
-        self.change(place, Op::Insert, OldImage::None, row as u32, NO_ROW);
+        self.change(place, Op::Read, OldImage::None, row as u32, NO_ROW);
         Ok(())
     }
 

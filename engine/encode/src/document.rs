@@ -2,6 +2,7 @@
 
 use arrow_array::RecordBatch;
 use arrow_schema::{Schema, SchemaRef};
+use tidemill_change::DOCUMENT;
 
 use crate::Error;
 use crate::column::{Column, Rules, Unfit};
@@ -16,6 +17,8 @@ pub(crate) struct Shape {
     pub(crate) schema: SchemaRef,
     /// For each column what stands before its value: `{"id":`, then `,"name":`.
     names: Vec<Run>,
+    /// The only column is of whole documents.
+    is_whole: bool,
 }
 
 impl Shape {
@@ -26,7 +29,9 @@ impl Shape {
             run.extend_from_slice(b"\":");
             Run::new(&run)
         });
-        Shape { schema: schema.clone(), names: names.collect() }
+        let is_whole = schema.fields().iter().any(|field| field.metadata().contains_key(DOCUMENT));
+        let names = if is_whole { vec![Run::new(b"")] } else { names.collect() };
+        Shape { schema: schema.clone(), names, is_whole }
     }
 
     /// Refuses documents whose place a stage wrote into them.
@@ -61,6 +66,9 @@ impl Shape {
         let mut pos = pos;
         for (name, column) in self.names.iter().zip(columns) {
             pos = column.put(name, row, out, pos, rules)?;
+        }
+        if self.is_whole {
+            return Some(pos);
         }
         put(out, pos, b"}", 1)
     }

@@ -1,5 +1,6 @@
 //! The encoder: a plan of the cut, then one pass that writes what stays of it.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow_schema::SchemaRef;
@@ -71,12 +72,26 @@ impl Encoder {
         self.plan.make(&self.encoding, &mut lanes, goes_on)?;
         let (body, actions) = self.write(&lanes);
         let arena = &self.plan.arena.bytes;
-        let routed = self.encoding.routing.is_some();
         let rejected = self.plan.refused.iter().map(|refused| {
             let lane = &lanes[refused.batch as usize];
-            refuse::rejected(refused, lane, arena, routed)
+            refuse::rejected(refused, lane, arena)
         });
-        Ok(Encoded { body, actions, rejected: rejected.collect::<Result<_, _>>()?, counts: self.plan.counts })
+        let rejected = rejected.collect::<Result<_, _>>()?;
+        Ok(Encoded { body, actions, rejected, counts: self.plan.counts, indices: self.indices() })
+    }
+
+    /// The indices that the plan's actions name, where stages may name them.
+    fn indices(&self) -> Vec<(String, u32)> {
+        let mut indices: HashMap<&[u8], u32> = HashMap::new();
+        if self.encoding.keys.is_some() {
+            for planned in self.plan.actions.iter().filter(|planned| planned.live) {
+                indices.entry(planned.place.index(&self.plan.arena.bytes)).or_insert(planned.batch);
+            }
+        }
+        let named = indices.into_iter().map(|(index, batch)| (refuse::unescaped(index), batch));
+        let mut named: Vec<_> = named.collect();
+        named.sort_unstable();
+        named
     }
 
     fn places(&mut self, relation: &Arc<Relation>) -> Result<Arc<Places>, Error> {
@@ -169,7 +184,7 @@ const VERSION_TYPE: &[u8] = b",\"version_type\":\"external_gte\"";
 
 impl Frame {
     fn new(encoding: &Encoding) -> Frame {
-        let constant = encoding.index.constant();
+        let constant = encoding.constant_index();
         let start = |kind: &str| {
             let mut start = format!("{{\"{kind}\":{{\"_index\":\"").into_bytes();
             if let Some(index) = &constant {
@@ -178,6 +193,7 @@ impl Frame {
             }
             Run::new(&start)
         };
+        let is_routed = encoding.routing.is_some() || encoding.keys.is_some();
         let mut index_tail = VERSION_TYPE.to_vec();
         if let Some(pipeline) = &encoding.pipeline {
             index_tail.extend_from_slice(b",\"pipeline\":\"");
@@ -189,7 +205,7 @@ impl Frame {
             index_start: start("index"),
             delete_start: start("delete"),
             index_to_id: constant.is_none().then(|| Run::new(INDEX_TO_ID)),
-            id_to_routing: encoding.routing.as_ref().map(|_| Run::new(b"\",\"routing\":\"")),
+            id_to_routing: is_routed.then(|| Run::new(b"\",\"routing\":\"")),
             index_tail,
             version: None,
             index_end: Run::new(b""),
@@ -261,7 +277,9 @@ impl Writer<'_> {
             pos = index_to_id.put(out, pos)?;
         }
         pos = put_slice(out, pos, planned.place.id(self.arena))?;
-        if let Some(id_to_routing) = &self.frame.id_to_routing {
+        if let Some(id_to_routing) = &self.frame.id_to_routing
+            && planned.place.has_routing()
+        {
             pos = id_to_routing.put(out, pos)?;
             pos = put_slice(out, pos, planned.place.routing(self.arena))?;
         }

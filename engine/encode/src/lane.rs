@@ -3,11 +3,13 @@
 
 use std::sync::Arc;
 
-use tidemill_change::{Change, NO_ROW, ReplicaIdentity, Staged, Unreadable};
+use arrow_array::Array;
+use tidemill_change::{Change, Former, NO_ROW, Named, Names, ReplicaIdentity, Staged, Unreadable};
 
 use crate::Error;
 use crate::column::{Column, Rules};
 use crate::document::{Shape, UnfitRow, columns, unfit_rows};
+use crate::given;
 use crate::place::{Images, Places};
 
 #[derive(Debug)]
@@ -19,6 +21,10 @@ pub(crate) struct Lane<'a> {
     pub(crate) images: Images<'a>,
     /// Two rows of the table may be at one place within a transaction, and its old images tell them apart.
     pub(crate) shares_places: bool,
+    /// Names that stages gave.
+    pub(crate) named: Option<&'a Named>,
+    /// Rows whose name a row of another key has too, ascending.
+    pub(crate) conflicts: Vec<u32>,
     unfit: Vec<UnfitRow>,
     /// Rejects as (row, place in `staged.rejects`), ascending.
     rejects: Vec<(u32, u32)>,
@@ -63,7 +69,21 @@ impl<'a> Lane<'a> {
         let mut rejects: Vec<_> = staged.rejects.iter().zip(0..).map(|(reject, at)| (reject.row, at)).collect();
         rejects.sort_unstable();
         let shares_places = places.are_shared && places.relation.replica_identity == ReplicaIdentity::Full;
-        Ok(Lane { staged, places, shape, columns, images, shares_places, unfit, rejects, at: Cursor::default() })
+        let named = staged.named.as_deref();
+        let conflicts = named.map(|named| given::conflicts(named, staged, &places, &images)).unwrap_or_default();
+        Ok(Lane {
+            staged,
+            places,
+            shape,
+            columns,
+            images,
+            shares_places,
+            named,
+            conflicts,
+            unfit,
+            rejects,
+            at: Cursor::default(),
+        })
     }
 
     pub(crate) fn change(&self, at: u32) -> &'a Change {
@@ -106,8 +126,19 @@ impl<'a> Lane<'a> {
         match of[document..].iter().take_while(|&&of| of == row).count() {
             0 => Outcome::Filtered,
             1 => self.unfit(document as u32).map_or(Outcome::Document(document as u32), Outcome::Unfit),
-            count => Outcome::Several(count),
+            count => {
+                let unfit = (document..document + count).find_map(|document| self.unfit(document as u32));
+                unfit.map_or(Outcome::Several(count), Outcome::Unfit)
+            }
         }
+    }
+
+    /// The documents that the stages made of a row.
+    pub(crate) fn documents(&self, row: u32) -> std::ops::Range<u32> {
+        let of = &self.staged.of;
+        let from = of.partition_point(|of| *of < row);
+        let count = of[from..].iter().take_while(|of| **of == row).count();
+        from as u32..(from + count) as u32
     }
 
     /// The cells of an unreadable row, from its first on.
@@ -148,7 +179,26 @@ fn check(staged: &Staged, places: &Places) -> Result<(), Error> {
     if !source.changes.iter().all(|c| within(c.row, rows) && within(c.old, old) && c.commit < commits) {
         return wrong("a change names a row or a commit that it does not have");
     }
+    if !staged.named.as_deref().is_none_or(|named| are_sound(named, staged)) {
+        return wrong("its names are not those of its documents and changes");
+    }
     check_filled(staged, places)
+}
+
+fn are_sound(named: &Named, staged: &Staged) -> bool {
+    let changes = staged.source.changes.len() as u32;
+    let is_of = |names: &Names, rows: usize| {
+        [&names.index, &names.id, &names.routing].into_iter().flatten().all(|column| column.len() == rows)
+    };
+    let is_former = |former: &Former| {
+        is_of(&former.names, former.of.len())
+            && former.of.is_sorted()
+            && former.of.last().is_none_or(|change| *change < changes)
+    };
+    is_of(&named.documents, staged.documents.num_rows())
+        && is_former(&named.were)
+        && is_former(&named.refused)
+        && named.untold.is_sorted_by_key(|reject| reject.row)
 }
 
 /// Refuses a document that would lose a large value which the WAL left out.

@@ -18,6 +18,7 @@ mod column;
 mod document;
 mod encoder;
 mod error;
+mod given;
 mod lane;
 mod moves;
 mod number;
@@ -39,6 +40,7 @@ use tidemill_change::{Epoch, Op, TableId, Version};
 
 pub use encoder::Encoder;
 pub use error::Error;
+pub use given::{matches, overlap};
 pub use place::{ID_BYTES_MAX, LONG_ID_PREFIX};
 pub use template::Template;
 
@@ -57,6 +59,9 @@ pub struct Encoding {
     pub epoch: Epoch,
     /// Tables whose documents have their ids of a key that is not deferrable: no two rows ever meet at one place.
     pub exclusive: HashSet<TableId>,
+    /// Where stages may name documents: each table's primary key, by the names of its columns. By it rows are told apart that
+    /// a stage gives one name.
+    pub keys: Option<HashMap<TableId, Vec<String>>>,
 }
 
 /// What a document's id is made of. Where several columns make it, `%`, `-` and the signs that a template has between two of
@@ -118,10 +123,15 @@ impl Default for Actions {
 impl Encoding {
     pub(crate) fn takes(&self, op: Op) -> bool {
         match op {
-            Op::Insert => self.actions.insert,
+            Op::Read | Op::Insert => self.actions.insert,
             Op::Update => self.actions.update,
             Op::Delete => self.actions.delete,
         }
+    }
+
+    /// The index of all documents, where it is one.
+    pub(crate) fn constant_index(&self) -> Option<String> {
+        self.index.constant().filter(|_| self.keys.is_none())
     }
 
     pub(crate) fn takes_all_rows(&self) -> bool {
@@ -137,6 +147,8 @@ pub struct Encoded {
     pub actions: Vec<Action>,
     pub rejected: Vec<Rejected>,
     pub counts: Counts,
+    /// The indices of the actions, each with a batch that names it, where stages may name them: they are not known before.
+    pub indices: Vec<(String, u32)>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

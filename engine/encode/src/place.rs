@@ -14,6 +14,7 @@ use sha2::{Digest, Sha256};
 use tidemill_change::{Change, Kind, NO_ROW, OldImage, Op, Relation};
 
 use crate::column::Column;
+use crate::given::Given;
 use crate::template::{self, Piece, Template};
 use crate::text::append_escaped;
 use crate::{Encoding, Error, IdRule, LongId};
@@ -58,6 +59,8 @@ pub(crate) struct Places {
     has_routing: bool,
     /// See [`Encoding::exclusive`].
     pub(crate) are_shared: bool,
+    /// The columns of the primary key among [`Places::used`], where stages name documents.
+    pub(crate) key: Vec<usize>,
 }
 
 /// A name that is the same for all rows.
@@ -96,6 +99,10 @@ impl Place {
         &arena[self.start + (self.index_len + self.id_len) as usize..][..self.routing_len as usize]
     }
 
+    pub(crate) fn has_routing(self) -> bool {
+        self.routing_len > 0
+    }
+
     pub(crate) fn is(self, other: Place, arena: &[u8]) -> bool {
         let lens = |place: Place| (place.index_len, place.id_len, place.routing_len);
         lens(self) == lens(other) && self.bytes(arena) == other.bytes(arena)
@@ -111,6 +118,10 @@ pub(crate) enum Placeless {
     TooLong(usize),
     /// The old image of a delete does not hold this column of the relation.
     Untold(usize),
+    /// A stage named an index as none can be called.
+    NoIndexName,
+    /// A stage named an index that it was not granted.
+    NotGranted,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -147,7 +158,7 @@ pub(crate) enum Image {
 impl Places {
     pub(crate) fn resolve(encoding: &Encoding, relation: &Arc<Relation>) -> Result<Places, Error> {
         let mut used = Vec::new();
-        let constant_index = encoding.index.constant().map(|name| {
+        let constant_index = encoding.constant_index().map(|name| {
             let mut escaped = Vec::new();
             append_escaped(&mut escaped, name.as_bytes());
             Constant { hash: hash(&escaped), name }
@@ -160,7 +171,9 @@ impl Places {
             IdRule::Template(template) => Name::from_template(template, relation, &mut used, template.is_guarded())?,
             IdRule::Key(keys) => {
                 let key = keys.get(&relation.id).filter(|key| !key.is_empty());
-                let key = key.ok_or_else(|| {
+                // Stages may give an id where no key does.
+                let nameless = Vec::new();
+                let key = key.or(encoding.keys.is_some().then_some(&nameless)).ok_or_else(|| {
                     Error::shape(format!("{relation} has no key that ids could be made of: set `id` to a template"))
                 })?;
                 Name::from_key(key, relation, &mut used)?
@@ -170,8 +183,15 @@ impl Places {
             Some(template) => Name::from_template(template, relation, &mut used, false)?,
             None => Name::default(),
         };
+        let mut key = Vec::new();
+        for name in encoding.keys.iter().filter_map(|keys| keys.get(&relation.id)).flatten() {
+            let Some(at) = relation.column(name) else { continue };
+            let Part::Column { slot, .. } = Part::column(at, &mut used, false) else { continue };
+            key.push(slot);
+        }
         Ok(Places {
             relation: relation.clone(),
+            key,
             used,
             index,
             id,
@@ -198,11 +218,31 @@ impl Places {
         change: &Change,
         image: Image,
         images: &Images<'_>,
+        given: Given<'_>,
         arena: &mut Arena,
     ) -> Result<Place, Placeless> {
         let start = arena.bytes.len();
-        let row = Row { places: self, change, image, images };
+        let row = Row { places: self, change, image, images, given };
         row.write(arena).inspect_err(|_| arena.bytes.truncate(start))
+    }
+
+    /// The primary key of an image: equal for equal keys alone.
+    pub(crate) fn key_of(&self, images: &Images<'_>, image: Image, row: u32) -> Vec<u8> {
+        let (columns, row) = match image {
+            Image::New => (&images.new, row as usize),
+            Image::Old => (&images.old, row as usize),
+        };
+        let mut key = Vec::new();
+        for slot in &self.key {
+            let start = key.len();
+            key.extend_from_slice(&[0; 4]);
+            if !columns[*slot].is_null(row) {
+                columns[*slot].append_text(row, &mut key);
+            }
+            let len = (key.len() - start) as u32;
+            key[start..start + 4].copy_from_slice(&len.to_le_bytes());
+        }
+        key
     }
 
     pub(crate) fn constant_index(&self) -> Option<&str> {
@@ -223,24 +263,32 @@ struct Row<'a> {
     change: &'a Change,
     image: Image,
     images: &'a Images<'a>,
+    given: Given<'a>,
 }
 
 impl Row<'_> {
     fn write(&self, arena: &mut Arena) -> Result<Place, Placeless> {
         let places = self.places;
         let start = arena.bytes.len();
-        if places.constant_index.is_none() {
-            self.name(&places.index, What::Index, arena)?;
+        match self.given.index {
+            Some(index) => self.given(index, What::Index, arena)?,
+            None if places.constant_index.is_none() => self.name(&places.index, What::Index, arena)?,
+            None => {}
         }
         let index_end = arena.bytes.len();
-        self.name(&places.id, What::Id, arena)?;
+        match self.given.id {
+            Some(id) => self.given(id, What::Id, arena)?,
+            None => self.name(&places.id, What::Id, arena)?,
+        }
         let id_end = arena.bytes.len();
         let key = match &places.constant_index {
             Some(constant) => key(constant.hash, &arena.bytes[index_end..id_end]),
             None => key(hash(&arena.bytes[start..index_end]), &arena.bytes[index_end..id_end]),
         };
-        if places.has_routing {
-            self.name(&places.routing, What::Routing, arena)?;
+        match self.given.routing {
+            Some(routing) => self.given(routing, What::Routing, arena)?,
+            None if places.has_routing => self.name(&places.routing, What::Routing, arena)?,
+            None => {}
         }
         Ok(Place {
             start,
@@ -249,6 +297,25 @@ impl Row<'_> {
             routing_len: (arena.bytes.len() - id_end) as u32,
             key,
         })
+    }
+
+    /// Appends a name that a stage gave.
+    fn given(&self, name: Option<&str>, what: What, arena: &mut Arena) -> Result<(), Placeless> {
+        let name = self.given.check(what, name)?;
+        if what == What::Id && name.len() > ID_BYTES_MAX {
+            match self.places.long_id {
+                LongId::Refuse => return Err(Placeless::TooLong(name.len())),
+                LongId::Hash => {
+                    arena.text.clear();
+                    arena.text.extend_from_slice(name.as_bytes());
+                    hash_id(&mut arena.text);
+                    append_escaped(&mut arena.bytes, &arena.text);
+                    return Ok(());
+                }
+            }
+        }
+        append_escaped(&mut arena.bytes, name.as_bytes());
+        Ok(())
     }
 
     /// Appends one name to the arena, escaped.

@@ -12,8 +12,9 @@ use std::collections::BinaryHeap;
 
 use arrow_array::RecordBatch;
 use hashbrown::HashTable;
-use tidemill_change::{BUCKET_LAST, Change, ChangeBatch, Lsn, NO_ROW, OldImage, Op, Relation, Staged, Version};
+use tidemill_change::{BUCKET_LAST, Change, ChangeBatch, Lsn, NO_ROW, Named, OldImage, Op, Relation, Staged, Version};
 
+use crate::given::{self, Given};
 use crate::lane::{Lane, Outcome};
 use crate::moves::{self, MOVES_MAX, Moves, Whose};
 use crate::place::{Arena, Image, Place, Placeless};
@@ -34,6 +35,12 @@ pub(crate) struct Refused {
 pub(crate) enum Why {
     Outcome(Outcome),
     Placeless(Placeless),
+    /// Its name is that of a row with another key, too.
+    Conflict,
+    /// Only a whole old image tells which documents a delete means.
+    Unnamed,
+    /// A reject of a row that was asked for its names, among `named.untold`.
+    Untold(usize),
 }
 
 /// Memory that one cut leaves to the next, and what the cut came to.
@@ -137,6 +144,10 @@ impl Planner<'_> {
             Error::batch(format!("the commit at {commit} no longer fits a version: 8 PiB of WAL is their limit"))
         })?;
         let seen = Seen { batch, at, change, version };
+        if let Some(named) = lane.named {
+            let outcome = (change.row != NO_ROW).then(|| lane.outcome(change.row));
+            return self.named(lanes, seen, named, outcome);
+        }
         if change.op == Op::Delete {
             return self.delete(lanes, seen);
         }
@@ -179,7 +190,7 @@ impl Planner<'_> {
             }
         };
         let has_moved = self.leave(lanes, seen, Some(new))?;
-        self.push(seen, new, document, u32::from(has_moved || seen.change.op == Op::Insert));
+        self.push(seen, new, document, u32::from(has_moved || seen.change.op != Op::Update));
         Ok(())
     }
 
@@ -197,7 +208,7 @@ impl Planner<'_> {
     /// A row that no document was made of: an update may have made it leave, an insert changes nothing.
     fn filtered(&mut self, lanes: &[Lane<'_>], seen: Seen<'_>) -> Result<(), Error> {
         self.plan.counts.filtered += 1;
-        if seen.change.op == Op::Insert {
+        if seen.change.op != Op::Update {
             return Ok(());
         }
         let lane = &lanes[seen.batch as usize];
@@ -214,13 +225,114 @@ impl Planner<'_> {
         let place = self.place(lane, seen, Image::New).ok();
         self.leave(lanes, seen, place)?;
         if let Some(place) = place {
-            self.plan.forgotten.push(moves::hash(place, &self.plan.arena.bytes));
-            if let Some(&last) = self.last(place) {
-                self.plan.actions[last as usize].outdated = true;
-            }
+            self.forget(place);
         }
         self.refuse(seen, place, Why::Outcome(outcome));
         Ok(())
+    }
+
+    /// A change of a table whose documents stages name: they told the names of its row as it was.
+    fn named(
+        &mut self,
+        lanes: &[Lane<'_>],
+        seen: Seen<'_>,
+        named: &Named,
+        outcome: Option<Outcome>,
+    ) -> Result<(), Error> {
+        let lane = &lanes[seen.batch as usize];
+        let mut why = match outcome {
+            None | Some(Outcome::Document(_) | Outcome::Several(_) | Outcome::Filtered) => None,
+            Some(refused) => Some(Why::Outcome(refused)),
+        };
+        let documents = if seen.change.row == NO_ROW { 0..0 } else { lane.documents(seen.change.row) };
+        let mut new = Vec::with_capacity(documents.len());
+        for document in documents {
+            match self.given_place(lane, seen, Image::New, Given::of(named, &named.documents, document as usize)) {
+                Ok(place) => new.push((place, document)),
+                Err(placeless) => why = why.or(Some(Why::Placeless(placeless))),
+            }
+        }
+        if !self.are_distinct(&new) {
+            why = why.or(Some(Why::Outcome(Outcome::Several(new.len()))));
+        } else if lane.conflicts.binary_search(&seen.change.row).is_ok() {
+            why = why.or(Some(Why::Conflict));
+        }
+        let mut old = Vec::new();
+        why = why.or(self.were(lane, seen, named, &mut old));
+        let mut stay: Vec<Place> = new.iter().map(|(place, _)| *place).collect();
+        if why.is_some() {
+            // What the row would have been called, had it not been refused.
+            for at in given::range(&named.refused, seen.at) {
+                let given = Given::of(named, &named.refused.names, at);
+                stay.extend(self.given_place(lane, seen, Image::New, given));
+            }
+        }
+        let is_among = |planner: &Planner<'_>, places: &[Place], place: Place| {
+            places.iter().any(|other| other.is(place, &planner.plan.arena.bytes))
+        };
+        for place in &old {
+            if !is_among(self, &stay, *place) {
+                self.push_delete(lanes, seen, *place)?;
+            }
+        }
+        if let Some(why) = why {
+            stay.iter().for_each(|place| self.forget(*place));
+            self.refuse(seen, stay.first().copied(), why);
+            return Ok(());
+        }
+        match outcome {
+            Some(Outcome::Filtered) => self.plan.counts.filtered += 1,
+            None if old.is_empty() => self.plan.counts.placeless += 1,
+            _ => {}
+        }
+        for (place, document) in new {
+            let arrivals = u32::from(!is_among(self, &old, place));
+            self.push(seen, place, document, arrivals);
+        }
+        Ok(())
+    }
+
+    /// Adds where the documents of the row as it was may be; gives why that cannot be told.
+    fn were(&mut self, lane: &Lane<'_>, seen: Seen<'_>, named: &Named, old: &mut Vec<Place>) -> Option<Why> {
+        let is_delete = seen.change.op == Op::Delete;
+        if is_delete && named.of_row && seen.change.old_image != OldImage::Full {
+            return Some(Why::Unnamed);
+        }
+        for at in given::range(&named.were, seen.at) {
+            match self.given_place(lane, seen, Image::Old, Given::of(named, &named.were.names, at)) {
+                Ok(place) => old.push(place),
+                Err(why @ Placeless::Untold(_)) if is_delete => return Some(Why::Placeless(why)),
+                // No document can be there.
+                Err(_) => {}
+            }
+        }
+        named.untold.binary_search_by_key(&seen.at, |reject| reject.row).ok().map(Why::Untold)
+    }
+
+    fn given_place(
+        &mut self,
+        lane: &Lane<'_>,
+        seen: Seen<'_>,
+        image: Image,
+        given: Given<'_>,
+    ) -> Result<Place, Placeless> {
+        lane.places.write(seen.change, image, &lane.images, given, &mut self.plan.arena)
+    }
+
+    /// Whether no two documents of one row are at one place.
+    fn are_distinct(&self, places: &[(Place, u32)]) -> bool {
+        let arena = &self.plan.arena.bytes;
+        let mut bytes: Vec<_> = places.iter().map(|(place, _)| (place.index(arena), place.id(arena))).collect();
+        bytes.sort_unstable();
+        bytes.windows(2).all(|pair| pair[0] != pair[1])
+    }
+
+    /// Nothing is known any more of what is at a place.
+    fn forget(&mut self, place: Place) {
+        self.plan.forgotten.push(moves::hash(place, &self.plan.arena.bytes));
+        if let Some(&last) = self.last(place) {
+            self.plan.actions[last as usize].outdated = true;
+        }
     }
 
     fn refuse(&mut self, seen: Seen<'_>, place: Option<Place>, why: Why) {
@@ -228,7 +340,7 @@ impl Planner<'_> {
     }
 
     fn place(&mut self, lane: &Lane<'_>, seen: Seen<'_>, image: Image) -> Result<Place, Placeless> {
-        lane.places.write(seen.change, image, &lane.images, &mut self.plan.arena)
+        lane.places.write(seen.change, image, &lane.images, Given::default(), &mut self.plan.arena)
     }
 
     /// Where an update's row was before, if it tells and a document could be there.

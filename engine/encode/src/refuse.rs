@@ -20,7 +20,7 @@ struct Reason {
 }
 
 /// Tells of a refused change all that a dead letter keeps.
-pub(crate) fn rejected(refused: &Refused, lane: &Lane<'_>, arena: &[u8], routed: bool) -> Result<Rejected, Error> {
+pub(crate) fn rejected(refused: &Refused, lane: &Lane<'_>, arena: &[u8]) -> Result<Rejected, Error> {
     let reject = reject(refused, lane.staged);
     let Reason { code, message } = reason(refused, lane);
     Ok(Rejected {
@@ -31,7 +31,7 @@ pub(crate) fn rejected(refused: &Refused, lane: &Lane<'_>, arena: &[u8], routed:
         message,
         stage: reject.map(|reject| reject.stage.clone()),
         plugin_sha256: reject.map(|reject| reject.plugin_sha256.clone()),
-        place: refused.place.map(|place| named(place, lane, arena, routed)),
+        place: refused.place.map(|place| named(place, lane, arena)),
         document: document(refused, lane)?,
     })
 }
@@ -39,16 +39,16 @@ pub(crate) fn rejected(refused: &Refused, lane: &Lane<'_>, arena: &[u8], routed:
 fn reject<'a>(refused: &Refused, staged: &'a Staged) -> Option<&'a Reject> {
     match refused.why {
         Why::Outcome(Outcome::Rejected(at)) => Some(&staged.rejects[at]),
+        Why::Untold(at) => staged.named.as_deref().map(|named| &named.untold[at]),
         _ => None,
     }
 }
 
 fn reason(refused: &Refused, lane: &Lane<'_>) -> Reason {
+    if let Some(Reject { code, message, .. }) = reject(refused, lane.staged) {
+        return Reason { code: code.clone(), message: message.clone() };
+    }
     let (code, message) = match refused.why {
-        Why::Outcome(Outcome::Rejected(at)) => {
-            let reject = &lane.staged.rejects[at];
-            (reject.code.clone(), reject.message.clone())
-        }
         Why::Outcome(Outcome::Unfit(unfit)) => {
             let name = lane.shape.schema.field(unfit.column).name();
             match unfit.why {
@@ -65,9 +65,35 @@ fn reason(refused: &Refused, lane: &Lane<'_>) -> Reason {
         Why::Outcome(Outcome::Unreadable(first)) => unreadable(lane, first),
         Why::Outcome(Outcome::Several(count)) => (
             "several_documents".into(),
-            format!("the stages made {count} documents of this row, and all would have one id"),
+            format!("the stages made {count} documents of this row, and not each has an id of its own"),
         ),
-        Why::Outcome(Outcome::Document(_) | Outcome::Filtered) => unreachable!("these are not refused"),
+        Why::Outcome(Outcome::Document(_) | Outcome::Filtered | Outcome::Rejected(_)) | Why::Untold(_) => {
+            unreachable!("these are not refused, or by a stage")
+        }
+        Why::Conflict => (
+            "name_taken".into(),
+            "a row with another key was given the same name in the same batch: which of them is the document cannot be told".into(),
+        ),
+        Why::Unnamed => {
+            let relation = &lane.places.relation;
+            (
+                "place_unknown".into(),
+                format!(
+                    "a stage names the document by more than the key, which the delete does not tell: `alter table {relation} replica \
+                     identity full` makes it"
+                ),
+            )
+        }
+        Why::Placeless(Placeless::NoIndexName) => {
+            ("index_illegal".into(), "a stage gave `_index` a name that no index can have".into())
+        }
+        Why::Placeless(Placeless::NotGranted) => (
+            "index_not_granted".into(),
+            format!(
+                "a stage gave `_index` a name that `grants: {{ identity: {{ index: \"{}\" }} }}` does not allow",
+                lane.named.and_then(|named| named.index_pattern.as_deref()).unwrap_or_default()
+            ),
+        ),
         Why::Placeless(Placeless::Null(what)) => {
             let name = what.name();
             (format!("{name}_null"), format!("a column that the {name} is made of is null"))
@@ -99,14 +125,14 @@ fn unreadable(lane: &Lane<'_>, first: usize) -> (String, String) {
     (code.into(), lane.unreadable(first).map(message).collect::<Vec<_>>().join("; "))
 }
 
-fn named(place: Place, lane: &Lane<'_>, arena: &[u8], routed: bool) -> DocumentPlace {
+fn named(place: Place, lane: &Lane<'_>, arena: &[u8]) -> DocumentPlace {
     DocumentPlace {
         index: match lane.places.constant_index() {
             Some(name) => name.to_owned(),
             None => unescaped(place.index(arena)),
         },
         id: unescaped(place.id(arena)),
-        routing: routed.then(|| unescaped(place.routing(arena))),
+        routing: place.has_routing().then(|| unescaped(place.routing(arena))),
         key: place.key,
     }
 }
@@ -117,7 +143,7 @@ fn document(refused: &Refused, lane: &Lane<'_>) -> Result<Bytes, Error> {
     let source = &lane.staged.source;
     let (batch, row) = match change.op {
         Op::Delete => (&source.old, change.old),
-        Op::Insert | Op::Update => (&source.rows, change.row),
+        Op::Read | Op::Insert | Op::Update => (&source.rows, change.row),
     };
     // Rows are cut out one by one so that only the cold way pays for it.
     let mut row = batch.slice(row as usize, 1);
@@ -142,7 +168,7 @@ fn with_raw<'a>(row: &RecordBatch, cells: impl Iterator<Item = &'a Unreadable>) 
 }
 
 /// Takes back what `append_escaped` did.
-fn unescaped(text: &[u8]) -> String {
+pub(crate) fn unescaped(text: &[u8]) -> String {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text;
     while let [byte, after @ ..] = rest {

@@ -18,7 +18,7 @@ use std::time::Duration;
 use serde_json::value::RawValue;
 use tidemill_change::Version;
 
-use crate::delivery::ActionKind;
+use crate::action::ActionKind;
 
 pub use error::{Pause, PauseKind, SinkError};
 

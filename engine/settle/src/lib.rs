@@ -14,6 +14,7 @@
 //! Invariant of the crate: nothing is confirmed that has not settled, and of one document never two requests are in
 //! flight.
 
+mod action;
 mod answer;
 mod backoff;
 mod confirm;
@@ -24,14 +25,13 @@ pub mod limits;
 mod progress;
 mod time;
 
+pub use action::ActionKind;
 pub use answer::{
     Answer, Exception, FILTER_PATH, Items, Outcome, Pause, PauseKind, Response, Sent, SinkError, Trouble, Unknown, read,
 };
 pub use backoff::Backoff;
 pub use confirm::{Confirm, StreamId};
-pub use delivery::{
-    ActionKind, Command, Counts, Delivery, Failure, GroupId, Item, ItemRef, RequestId, Slice, Status, Totals,
-};
+pub use delivery::{Command, Counts, Delivery, Failure, GroupId, Item, ItemRef, RequestId, Slice, Status, Totals};
 pub use error::Error;
 pub use ledger::{Ledger, SpanId};
 pub use limits::Limits;

@@ -72,7 +72,7 @@ pub(crate) struct Schema {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ComponentType, Lower, Lift)]
 #[component(enum)]
 #[repr(u8)]
-#[expect(dead_code, reason = "in the contract; only guests make them yet")]
+#[expect(dead_code, reason = "guests make them")]
 pub(crate) enum Fact {
     #[component(name = "op")]
     Op,
@@ -102,7 +102,7 @@ pub(crate) enum Source {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ComponentType, Lower, Lift)]
 #[component(enum)]
 #[repr(u8)]
-#[expect(dead_code, reason = "in the contract; only guests make them yet")]
+#[expect(dead_code, reason = "guests make them")]
 pub(crate) enum Naming {
     #[component(name = "key")]
     Key,

@@ -11,7 +11,7 @@ use arrow_array::{Array, ArrayRef, BinaryViewArray, BooleanArray, GenericByteArr
 use arrow_buffer::{BooleanBuffer, Buffer, NullBuffer, OffsetBuffer, ScalarBuffer};
 use arrow_schema::{DataType, Field, TimeUnit};
 use serde_json::value::RawValue;
-use tidemill_change::{EXTENSION_JSON, EXTENSION_NAME, EXTENSION_NUMERIC};
+use tidemill_change::{DOCUMENT, EXTENSION_JSON, EXTENSION_NAME, EXTENSION_NUMERIC};
 
 use crate::abi::{Buffers, Keep, Reject, Rows};
 use crate::instance::GuestAnswer;
@@ -147,7 +147,10 @@ fn made(columns: Vec<Buffers>, wanted: &[ShapeColumn], rows: usize) -> Result<Ve
         return Err(format!("it brings {} columns, and its plan makes {}", columns.len(), wanted.len()));
     }
     let column = |(buffers, wanted): (Buffers, &ShapeColumn)| {
-        column(buffers, &wanted.field, rows).map_err(|why| format!("column `{}`: {why}", wanted.field.name()))
+        column(buffers, &wanted.field, rows).map_err(|why| match wanted.field.name().as_str() {
+            "" => why,
+            name => format!("column `{name}`: {why}"),
+        })
     };
     columns.into_iter().zip(wanted).map(column).collect()
 }
@@ -261,6 +264,12 @@ fn check_extension(field: &Field, texts: &StringViewArray) -> Result<(), String>
         Some(EXTENSION_NUMERIC) => is_numeric,
         _ => return Ok(()),
     };
+    if field.metadata().contains_key(DOCUMENT) {
+        return match (0..texts.len()).find(|row| !texts.is_valid(*row) || !is_object(texts.value(*row))) {
+            Some(row) => Err(format!("its document at row {row} is no JSON object on one line")),
+            None => Ok(()),
+        };
+    }
     match (0..texts.len()).find(|row| texts.is_valid(*row) && !holds(texts.value(*row))) {
         Some(row) => Err(format!("row {row} is no {}", &field.metadata()[EXTENSION_NAME])),
         None => Ok(()),
@@ -269,6 +278,10 @@ fn check_extension(field: &Field, texts: &StringViewArray) -> Result<(), String>
 
 fn is_json(text: &str) -> bool {
     !text.contains(['\n', '\r']) && serde_json::from_str::<&RawValue>(text).is_ok()
+}
+
+fn is_object(text: &str) -> bool {
+    text.starts_with('{') && is_json(text)
 }
 
 /// As Postgres writes a numeric: a sign, digits, and digits after a point.

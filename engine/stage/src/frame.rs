@@ -6,13 +6,13 @@
 
 use std::sync::Arc;
 
-use arrow_array::{ArrayRef, RecordBatch, RecordBatchOptions, UInt32Array};
-use arrow_schema::SchemaRef;
+use arrow_array::{ArrayRef, UInt32Array};
 use arrow_select::take::take;
-use tidemill_change::{ChangeBatch, Reject, Staged};
+use tidemill_change::{ChangeBatch, Reject};
 
 use crate::check::Picked;
-use crate::plan::{From, Plan};
+use crate::known::{Known, KnownColumns};
+use crate::plan::{From, Given, Plan};
 use crate::push::RowsOf;
 
 /// The source's place among the origins.
@@ -31,6 +31,17 @@ pub(crate) struct Frame {
     selections: Vec<Option<Vec<u32>>>,
     columns: Vec<FrameColumn>,
     rows: usize,
+    known: KnownColumns,
+    pub(crate) rejects: Vec<Reject>,
+}
+
+/// What came of a frame.
+#[derive(Debug)]
+pub(crate) struct Finished {
+    pub(crate) columns: Vec<ArrayRef>,
+    /// For each row that came out, the row of the source.
+    pub(crate) of: Vec<u32>,
+    /// By the rows of the source, in order.
     pub(crate) rejects: Vec<Reject>,
 }
 
@@ -51,12 +62,14 @@ fn readable(source: &ChangeBatch) -> Option<Vec<u32>> {
 }
 
 impl Frame {
-    pub(crate) fn new(source: Arc<ChangeBatch>) -> Frame {
+    /// A frame of the batch's new images; `removes`: they are only there to be named, since they are there no more.
+    pub(crate) fn new(source: Arc<ChangeBatch>, removes: bool) -> Frame {
         let columns = source.rows.columns().iter();
         let columns = columns.map(|array| FrameColumn { array: Arc::clone(array), origin: SOURCE }).collect();
         let selection = readable(&source);
         let rows = selection.as_ref().map_or(source.rows.num_rows(), Vec::len);
-        Frame { source, selections: vec![selection], columns, rows, rejects: Vec::new() }
+        let known = KnownColumns::new(removes);
+        Frame { source, selections: vec![selection], columns, rows, known, rejects: Vec::new() }
     }
 
     pub(crate) fn rows(&self) -> usize {
@@ -64,13 +77,21 @@ impl Frame {
     }
 
     /// A column, and which of its rows are the frame's rows from `from` on.
-    pub(crate) fn column(&self, place: usize, from: usize, len: usize) -> (&ArrayRef, RowsOf<'_>) {
-        let column = &self.columns[place];
-        let rows = match &self.selections[column.origin] {
+    pub(crate) fn column(&self, given: Given, from: usize, len: usize) -> (&ArrayRef, RowsOf<'_>) {
+        let (array, origin) = match given {
+            Given::Input(place) => (&self.columns[place].array, self.columns[place].origin),
+            Given::Known(known) => (self.known.get(known), SOURCE),
+        };
+        let rows = match &self.selections[origin] {
             Some(selection) => RowsOf::Picked(&selection[from..from + len]),
             None => RowsOf::Range(from..from + len),
         };
-        (&column.array, rows)
+        (array, rows)
+    }
+
+    /// Makes a column of what is known of the changes, so that it can be asked for.
+    pub(crate) fn make(&mut self, known: Known) {
+        self.known.make(known, &self.source);
     }
 
     /// The row of the source that a row of the frame was made from.
@@ -96,14 +117,17 @@ impl Frame {
         let origin = self.selections.len();
         self.selections.push(None);
         let column = |from: &From| match from {
-            From::Input(place) => self.columns[*place].clone(),
+            From::Given(Given::Input(place)) => self.columns[*place].clone(),
+            From::Given(Given::Known(known)) => {
+                FrameColumn { array: Arc::clone(self.known.get(*known)), origin: SOURCE }
+            }
             From::Answer(place) => FrameColumn { array: Arc::clone(&made[*place]), origin },
         };
         self.columns = outputs.iter().map(column).collect();
     }
 
     /// Takes every column through its selection.
-    pub(crate) fn finish(mut self, schema: &SchemaRef) -> Staged {
+    pub(crate) fn finish(mut self) -> Finished {
         self.restore_order();
         let of = self.selections[SOURCE].clone().unwrap_or_else(|| (0..self.rows as u32).collect());
         let indices: Vec<Option<UInt32Array>> =
@@ -112,10 +136,7 @@ impl Frame {
             Some(rows) => take(&column.array, rows, None).expect("selections hold rows that were checked to be there"),
             None => column.array,
         });
-        let options = RecordBatchOptions::new().with_row_count(Some(self.rows));
-        let documents = RecordBatch::try_new_with_options(Arc::clone(schema), columns.collect(), &options)
-            .expect("columns have the plan's types and the selection's length");
-        Staged { source: self.source, documents, of, rejects: self.rejects }
+        Finished { columns: columns.collect(), of, rejects: self.rejects }
     }
 
     /// Documents stand in the order of their source rows; those of one row stay in the order that the stages gave them. A

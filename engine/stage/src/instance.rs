@@ -7,10 +7,12 @@ use std::time::Duration;
 
 use wasmtime::component::{ComponentNamedList, Func, Lift, Linker, Lower};
 use wasmtime::{ResourceLimiter, Store, StoreContextMut, Trap};
+use wasmtime_wasi::{WasiCtxView, WasiView};
 
 pub use crate::abi::Level;
 use crate::abi::{self, Batch, Failure, FilterPlan, Schema, TransformPlan, Transformed, Verdict};
 use crate::engine::ticks;
+use crate::grants::{Grants, Wasi};
 use crate::limits::{
     ANSWER_BYTES_MAX, INSTANCES_MAX, LOG_LINE_BYTES_MAX, LOG_LINES_A_CALL_MAX, LOG_LINES_MAX, METRIC_NAME_BYTES_MAX,
     METRICS_MAX, TABLE_ELEMENTS_MAX, cut,
@@ -74,6 +76,13 @@ impl Said {
         self.metrics.get_mut(name)
     }
 
+    /// What it printed becomes lines of the log.
+    fn print(&mut self, wasi: &mut Wasi) {
+        for (level, line) in wasi.drain() {
+            self.log(level, line);
+        }
+    }
+
     /// The last thing it said before it trapped: an SDK logs the panic's message and place.
     fn panic(&self) -> Option<&str> {
         let (level, message) = self.lines.last()?;
@@ -99,6 +108,24 @@ pub(crate) struct Host {
     /// The limit that kept a memory or table from growing; a call that then fails, failed by it.
     breach: Option<String>,
     said: Said,
+    /// What was granted; nothing of it where the plugin imports nothing of it.
+    wasi: Option<Wasi>,
+}
+
+impl WasiView for Host {
+    fn ctx(&mut self) -> WasiCtxView<'_> {
+        self.wasi.as_mut().expect("a plugin that imports WASI is given one").view()
+    }
+}
+
+impl Host {
+    /// All that the guest said, by whatever way.
+    fn said(&mut self) -> &mut Said {
+        if let Some(wasi) = &mut self.wasi {
+            self.said.print(wasi);
+        }
+        &mut self.said
+    }
 }
 
 impl ResourceLimiter for Host {
@@ -218,15 +245,18 @@ impl Instance {
         limits: &Limits,
         config: &str,
         schema: &Schema,
+        grants: &Grants,
         logs: (&str, &mut Logs),
     ) -> Result<(Instance, GuestPlan), NotOpened> {
-        let host = Host { memory_bytes_max: limits.memory_bytes, breach: None, said: Said::default() };
+        grants.allow(plugin.imports()).map_err(NotOpened::Refused)?;
+        let wasi = (!plugin.imports().is_empty()).then(|| Wasi::new(grants)).transpose().map_err(NotOpened::Refused)?;
+        let host = Host { memory_bytes_max: limits.memory_bytes, breach: None, said: Said::default(), wasi };
         let mut store = Store::new(plugin.engine().wasmtime(), host);
         store.limiter(|host| host);
         store.set_hostcall_fuel(ANSWER_BYTES_MAX);
         store.epoch_deadline_trap();
         let result = Instance::open_in(&mut store, plugin, limits, config, schema);
-        store.data_mut().said.drain_into(logs.0, logs.1);
+        store.data_mut().said().drain_into(logs.0, logs.1);
         let (process, plan) = result?;
         let instance = Instance { store, process, world: plugin.world(), deadline: limits.deadline };
         Ok((instance, plan))
@@ -288,7 +318,7 @@ impl Instance {
     }
 
     pub(crate) fn said(&mut self) -> &mut Said {
-        &mut self.store.data_mut().said
+        self.store.data_mut().said()
     }
 }
 
@@ -314,7 +344,7 @@ fn failed(store: &mut Store<Host>, error: &wasmtime::Error, deadline: Duration) 
         },
         Some(Trap::StackOverflow) => Failed::limit("it needs more stack than there is: does it recurse without end?"),
         Some(trap) => {
-            let said = host.said.panic().map(|said| format!(": {said}")).unwrap_or_default();
+            let said = host.said().panic().map(|said| format!(": {said}")).unwrap_or_default();
             Failed { is_deadline: false, code: "trap", message: format!("it trapped ({trap}){said}") }
         }
         None => Failed::answer(format!("its answer is none: {}", error.root_cause())),

@@ -35,6 +35,10 @@ pub(crate) const LOG_LINES_A_CALL_MAX: usize = 100;
 pub(crate) const LOG_LINES_MAX: usize = 1000;
 /// A line's length; the rest is cut.
 pub(crate) const LOG_LINE_BYTES_MAX: usize = 4096;
+/// What a plugin prints in one call.
+pub(crate) const PRINTED_BYTES_MAX: usize = 64 << 10;
+/// Files, streams and the like that an instance has open at once.
+pub(crate) const WASI_HANDLES_MAX: usize = 64;
 /// Names of a plugin's own metrics, as the contract says.
 pub(crate) const METRICS_MAX: usize = 64;
 /// A metric's name.

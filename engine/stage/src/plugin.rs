@@ -10,6 +10,7 @@ use crate::abi;
 use crate::cache::Key;
 use crate::engine::Engine;
 use crate::error::{Error, Kind};
+use crate::grants::{add_wasi, givers};
 use crate::instance::{Host, add_imports};
 use crate::limits::COMPONENT_BYTES_MAX;
 
@@ -34,6 +35,8 @@ pub struct Plugin {
     name: String,
     sha256: String,
     compiled: bool,
+    /// What it imports that is not always there; each can be granted.
+    imports: Vec<String>,
     world: World,
     engine: Engine,
     pub(crate) pre: InstancePre<Host>,
@@ -56,7 +59,7 @@ impl Plugin {
         let sha256 = Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect::<String>();
         let (component, compiled) = component(engine, &sha256, bytes)
             .map_err(|error| fail(format!("is damaged, or uses what this host does not have: {error:#}")))?;
-        check_imports(engine, &component).map_err(fail)?;
+        let imports = grantable_imports(engine, &component).map_err(fail)?;
         let world = world(engine, &component).map_err(fail)?;
         let interface = match world {
             World::Filter => abi::FILTERING,
@@ -69,11 +72,25 @@ impl Plugin {
         let missing = || fail(format!("exports {interface} without `open` and `process`: build it anew with the SDK"));
         let (open, process) = export("open").zip(export("process")).ok_or_else(missing)?;
         let mut linker = Linker::new(engine.wasmtime());
-        add_imports(&mut linker).map_err(|error| fail(format!("got no imports: {error:#}")))?;
-        let pre = linker.instantiate_pre(&component).map_err(|error| {
-            fail(format!("imports `log` or `metrics` in another shape than this host has: {error:#}"))
-        })?;
-        Ok(Plugin { name: name.to_owned(), sha256, compiled, world, engine: engine.clone(), pre, open, process })
+        let link = |linker: &mut Linker<Host>| {
+            add_imports(linker)?;
+            if imports.is_empty() { Ok(()) } else { add_wasi(linker) }
+        };
+        link(&mut linker).map_err(|error| fail(format!("got no imports: {error:#}")))?;
+        let pre = linker
+            .instantiate_pre(&component)
+            .map_err(|error| fail(format!("imports something in another shape than this host has: {error:#}")))?;
+        Ok(Plugin {
+            name: name.to_owned(),
+            sha256,
+            compiled,
+            imports,
+            world,
+            engine: engine.clone(),
+            pre,
+            open,
+            process,
+        })
     }
 
     pub fn name(&self) -> &str {
@@ -92,6 +109,11 @@ impl Plugin {
     /// False where it was read back from the [`Cache`](crate::Cache).
     pub fn was_compiled(&self) -> bool {
         self.compiled
+    }
+
+    /// What it imports beside `log` and `metrics`: each is there only where it is granted.
+    pub fn imports(&self) -> &[String] {
+        &self.imports
     }
 
     pub(crate) fn engine(&self) -> &Engine {
@@ -133,23 +155,22 @@ fn check_header(bytes: &[u8]) -> Result<(), String> {
     }
 }
 
-fn check_imports(engine: &Engine, component: &Component) -> Result<(), String> {
-    let granted = [abi::TYPES, abi::LOG, abi::METRICS];
+/// The imports that need a grant. One that nothing grants is refused.
+fn grantable_imports(engine: &Engine, component: &Component) -> Result<Vec<String>, String> {
+    let always = [abi::TYPES, abi::LOG, abi::METRICS];
     let of = component.component_type();
-    let Some((name, _)) = of.imports(engine.wasmtime()).find(|(name, _)| !granted.contains(name)) else {
-        return Ok(());
-    };
+    let imports = of.imports(engine.wasmtime()).map(|(name, _)| name.to_owned());
+    let imports: Vec<String> = imports.filter(|name| !always.contains(&name.as_str())).collect();
+    let Some(name) = imports.iter().find(|name| givers(name).is_empty()) else { return Ok(imports) };
     Err(match name.split_once(':') {
         Some(("tidemill", _)) => {
             format!(
                 "imports `{name}`, which this host does not have: it has {}: build it with an SDK of that version",
-                granted.join(", ")
+                always.join(", ")
             )
         }
         Some(("wasi", _)) => {
-            format!(
-                "imports `{name}`, and nothing grants that: build it without WASI (Rust: target wasm32-unknown-unknown)"
-            )
+            format!("imports `{name}`, and nothing grants that: build it without (Rust: target wasm32-unknown-unknown)")
         }
         _ => {
             format!("imports `{name}`, and nothing grants that: a plugin may import {} and {}", abi::LOG, abi::METRICS)

@@ -5,9 +5,11 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow_schema::{DataType as Arrow, Field as ArrowField, FieldRef, Schema as ArrowSchema, SchemaRef, TimeUnit};
-use tidemill_change::{Column, EXTENSION_JSON, EXTENSION_NAME, EXTENSION_NUMERIC, Kind, Relation};
+use tidemill_change::{
+    Column, DOCUMENT, EXTENSION_JSON, EXTENSION_NAME, EXTENSION_NUMERIC, FACT, Kind, Relation, ReplicaIdentity,
+};
 
-use crate::abi::{DataType, Field, Schema};
+use crate::abi::{DataType, Fact, Field, Schema};
 
 /// A column on its way through the chain.
 #[derive(Clone, Debug)]
@@ -15,6 +17,27 @@ pub(crate) struct ShapeColumn {
     pub(crate) field: FieldRef,
     /// The catalog's name of the type; none where a stage made the column.
     pub(crate) postgres_type: Option<Cow<'static, str>>,
+    /// It is no part of the documents: a stage that may do so names them by it.
+    pub(crate) is_name: bool,
+}
+
+/// A column that changes tell of the row before.
+#[derive(Clone, Debug)]
+pub(crate) struct OldColumn {
+    /// Its place in the table.
+    pub(crate) place: usize,
+    pub(crate) column: ShapeColumn,
+}
+
+/// What the stages so far say of names.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Naming {
+    /// What an index has to match that a stage names.
+    pub(crate) index_pattern: Option<Arc<str>>,
+    /// Names are made of more than the key.
+    pub(crate) of_row: bool,
+    /// One row may become several documents.
+    pub(crate) many: bool,
 }
 
 /// The columns of a table's rows, from the table to the document.
@@ -24,6 +47,8 @@ pub(crate) struct Shape {
     table: String,
     key: Vec<String>,
     pub(crate) columns: Vec<ShapeColumn>,
+    pub(crate) old: Vec<OldColumn>,
+    pub(crate) naming: Naming,
 }
 
 impl Shape {
@@ -31,22 +56,45 @@ impl Shape {
         let columns = relation.arrow().fields().iter().zip(&relation.columns).map(|(field, column)| ShapeColumn {
             field: Arc::clone(field),
             postgres_type: Some(postgres_type(column).into()),
+            is_name: false,
         });
+        let columns: Vec<ShapeColumn> = columns.collect();
+        let is_told = |place: usize| match relation.replica_identity {
+            ReplicaIdentity::Full => true,
+            ReplicaIdentity::Nothing => false,
+            ReplicaIdentity::Default | ReplicaIdentity::Index => relation.columns[place].identity,
+        };
+        let old = columns.iter().enumerate().filter(|(place, _)| is_told(*place));
+        let old = old.map(|(place, column)| OldColumn { place, column: column.clone() }).collect();
         let key = relation.columns.iter().filter(|column| column.identity).map(|column| column.name.clone());
         Shape {
             namespace: relation.schema.clone(),
             table: relation.name.clone(),
             key: key.collect(),
-            columns: columns.collect(),
+            columns,
+            old,
+            naming: Naming::default(),
         }
     }
 
-    pub(crate) fn with_columns(&self, columns: Vec<ShapeColumn>) -> Shape {
-        Shape { columns, ..self.clone() }
+    pub(crate) fn with_columns(&self, columns: Vec<ShapeColumn>, naming: Naming) -> Shape {
+        Shape { columns, naming, ..self.clone() }
     }
 
-    pub(crate) fn arrow(&self) -> SchemaRef {
-        Arc::new(ArrowSchema::new(self.columns.iter().map(|column| Arc::clone(&column.field)).collect::<Vec<_>>()))
+    /// What documents consist of, were these columns the last.
+    pub(crate) fn documents(&self) -> SchemaRef {
+        let fields = self.columns.iter().filter(|column| !column.is_name).map(|column| Arc::clone(&column.field));
+        Arc::new(ArrowSchema::new(fields.collect::<Vec<_>>()))
+    }
+
+    /// Whether a stage brought whole documents, so that there are no columns any more.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.columns.iter().any(|column| column.field.metadata().contains_key(DOCUMENT))
+    }
+
+    /// The place of a column that names documents.
+    pub(crate) fn name(&self, name: &str) -> Option<usize> {
+        self.columns.iter().position(|column| column.is_name && column.field.name() == name)
     }
 
     /// The shape in the contract's words. Every type that decode makes has its place there.
@@ -67,7 +115,7 @@ impl Shape {
             table: self.table.clone(),
             key: self.key.clone(),
             fields: self.columns.iter().map(field).collect::<Result<_, String>>()?,
-            old: Vec::new(),
+            old: self.old.iter().map(|old| field(&old.column)).collect::<Result<_, String>>()?,
         })
     }
 }
@@ -128,7 +176,38 @@ pub(crate) fn made(field: &Field) -> Result<ShapeColumn, String> {
             ));
         }
     };
-    Ok(ShapeColumn { field: Arc::new(arrow), postgres_type: None })
+    Ok(ShapeColumn { field: Arc::new(arrow), postgres_type: None, is_name: false })
+}
+
+/// The column of whole documents. It has no name: it is all that there is.
+pub(crate) fn document() -> ShapeColumn {
+    let metadata = [(EXTENSION_NAME, EXTENSION_JSON), (DOCUMENT, "")];
+    let metadata: HashMap<_, _> = metadata.into_iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
+    let field = ArrowField::new("", Arrow::Utf8View, false).with_metadata(metadata);
+    ShapeColumn { field: Arc::new(field), postgres_type: None, is_name: false }
+}
+
+/// The column of a fact.
+pub(crate) fn fact(fact: Fact) -> ShapeColumn {
+    let of = match fact {
+        Fact::Time => DataType::TimestampUtc,
+        Fact::Op | Fact::Lsn | Fact::Namespace | Fact::Table => DataType::Utf8,
+    };
+    let name = fact_name(fact);
+    let field = ArrowField::new(name, arrow(of).expect("no list"), true);
+    let field = field.with_metadata(HashMap::from([(FACT.to_owned(), name.to_owned())]));
+    ShapeColumn { field: Arc::new(field), postgres_type: None, is_name: false }
+}
+
+/// A fact by the name that the contract has for it.
+pub(crate) fn fact_name(fact: Fact) -> &'static str {
+    match fact {
+        Fact::Op => "op",
+        Fact::Lsn => "lsn",
+        Fact::Time => "time",
+        Fact::Namespace => "namespace",
+        Fact::Table => "table",
+    }
 }
 
 fn postgres_type(column: &Column) -> &'static str {

@@ -18,9 +18,11 @@ use crate::abi::{Batch, Failure, Schema};
 use crate::check::{self, Answer, Picked, Refused};
 use crate::error::{Error, Kind};
 use crate::frame::Frame;
+use crate::grants::Grants;
 use crate::instance::{Failed, GuestPlan, Instance, Logs, Metric, NotOpened};
+use crate::known::Known;
 use crate::limits::{DEADLINES_A_BATCH_MAX, METRICS_MAX, POISON_BATCH_ROWS_MIN, POISON_ROWS_MAX};
-use crate::plan::{From, Plan};
+use crate::plan::{From, Given, Plan};
 use crate::push::Scratch;
 use crate::shape::Shape;
 use crate::{Limits, Plugin};
@@ -34,6 +36,7 @@ pub struct Stage {
     /// A JSON object: what the plugin gets at open.
     pub config: serde_json::Value,
     pub limits: Limits,
+    pub grants: Grants,
 }
 
 /// What a stage did since it was made.
@@ -103,12 +106,14 @@ impl OpenStage {
         let config = stage.config.to_string();
         let logs = (stage.name.as_str(), &mut shared.logs);
         let (instance, guest_plan) =
-            Instance::open(&stage.plugin, &stage.limits, &config, &schema, logs).map_err(|error| match error {
-                NotOpened::Refused(message) => fail(message),
-                NotOpened::Failed(failed) => fail(format!("its plugin failed at open: {}", failed.message)),
-                NotOpened::Misfit(message) => fail(format!("its plugin does not fit the contract: {message}")),
+            Instance::open(&stage.plugin, &stage.limits, &config, &schema, &stage.grants, logs).map_err(|error| {
+                match error {
+                    NotOpened::Refused(message) => fail(message),
+                    NotOpened::Failed(failed) => fail(format!("its plugin failed at open: {}", failed.message)),
+                    NotOpened::Misfit(message) => fail(format!("its plugin does not fit the contract: {message}")),
+                }
             })?;
-        let plan = Plan::check(&guest_plan, input).map_err(fail)?;
+        let plan = Plan::check(&guest_plan, input, &stage.grants).map_err(fail)?;
         Ok(OpenStage { guest_plan, plan, schema, config, instance: Some(instance), rows_max: usize::MAX })
     }
 
@@ -117,17 +122,28 @@ impl OpenStage {
         &self.plan.shape
     }
 
-    /// The columns that this stage's plugin asked for.
-    pub(crate) fn requires(&self) -> &[usize] {
-        &self.plan.requires
+    /// The columns of the input that this stage's plugin asked for.
+    pub(crate) fn requires(&self) -> impl Iterator<Item = usize> {
+        self.plan.requires.iter().filter_map(|given| match given {
+            Given::Input(place) => Some(*place),
+            Given::Known(_) => None,
+        })
+    }
+
+    /// The table's columns of which the old images are read or let out.
+    pub(crate) fn old(&self) -> impl Iterator<Item = usize> {
+        self.plan.known().filter_map(|known| match known {
+            Known::Old(place) => Some(place),
+            Known::Fact(_) => None,
+        })
     }
 
     /// For each column that comes out what the list has for it, or none where this stage makes it.
     pub(crate) fn trace(&self, sources: &[Option<usize>]) -> Vec<Option<usize>> {
         let Some(outputs) = &self.plan.outputs else { return sources.to_vec() };
         let source = |from: &From| match from {
-            From::Input(place) => sources[*place],
-            From::Answer(_) => None,
+            From::Given(Given::Input(place)) => sources[*place],
+            From::Given(Given::Known(_)) | From::Answer(_) => None,
         };
         outputs.iter().map(source).collect()
     }
@@ -140,6 +156,7 @@ impl OpenStage {
         stats: &mut StageStats,
     ) -> Result<(), Error> {
         let rows = frame.rows();
+        self.plan.known().for_each(|known| frame.make(known));
         if rows == 0 {
             frame.apply(&self.plan, Picked::All, no_rows(&self.plan));
             return Ok(());
@@ -249,12 +266,13 @@ impl OpenStage {
     fn reopen(&mut self, stage: &Stage, shared: &mut Shared) -> Result<(), Error> {
         let fatal = |message: String| Error::new(Kind::Fatal, &stage.name, message);
         let logs = (stage.name.as_str(), &mut shared.logs);
-        let (instance, plan) = Instance::open(&stage.plugin, &stage.limits, &self.config, &self.schema, logs)
-            .map_err(|error| match error {
-                NotOpened::Refused(why) | NotOpened::Misfit(why) => why,
-                NotOpened::Failed(failed) => failed.message,
-            })
-            .map_err(|why| fatal(format!("its plugin was opened before and now is not: {why}")))?;
+        let (instance, plan) =
+            Instance::open(&stage.plugin, &stage.limits, &self.config, &self.schema, &stage.grants, logs)
+                .map_err(|error| match error {
+                    NotOpened::Refused(why) | NotOpened::Misfit(why) => why,
+                    NotOpened::Failed(failed) => failed.message,
+                })
+                .map_err(|why| fatal(format!("its plugin was opened before and now is not: {why}")))?;
         if plan != self.guest_plan {
             return Err(fatal("its plugin gives another plan than before for the same configuration".to_owned()));
         }

@@ -25,7 +25,7 @@ pub(crate) fn parse(text: &str) -> Result<Parsed, Refused> {
     let tokens =
         tokens.map_err(|error| Refused::at(error.location, format!("this cannot be read: {}", error.message)))?;
     let tokens = tokens.into_iter().filter(|token| !matches!(token.token, Token::Whitespace(_)));
-    let tokens: Vec<_> = tokens.flat_map(split_sign).collect();
+    let tokens: Vec<_> = tokens.flat_map(split_sign).flat_map(split_null).collect();
     if tokens.is_empty() {
         return refuse(end_of(text), "the text is empty");
     }
@@ -88,6 +88,18 @@ fn split_sign(token: TokenWithSpan) -> Vec<TokenWithSpan> {
     vec![with(first, start, between), with(sign, between, token.span.end)]
 }
 
+/// `isnull` and `notnull`, which Postgres has for `is null` and `is not null`.
+fn split_null(token: TokenWithSpan) -> Vec<TokenWithSpan> {
+    let words: &[&str] = match &token.token {
+        Token::Word(Word { value, quote_style: None, .. }) if value.eq_ignore_ascii_case("isnull") => &["is", "null"],
+        Token::Word(Word { value, quote_style: None, .. }) if value.eq_ignore_ascii_case("notnull") => {
+            &["is", "not", "null"]
+        }
+        _ => return vec![token],
+    };
+    words.iter().map(|word| TokenWithSpan { token: Token::make_keyword(word), span: token.span }).collect()
+}
+
 /// What the parser would take for something that Postgres does not.
 fn check_tokens(tokens: &[TokenWithSpan]) -> Result<(), Refused> {
     for (place, token) in tokens.iter().enumerate() {
@@ -112,6 +124,8 @@ fn check_word(at: Location, word: &Word, next: Option<&Token>) -> Result<(), Ref
     }
     let said = word.value.to_ascii_lowercase();
     let refused = match said.as_str() {
+        // `timestamp with time zone`
+        "with" if matches!(next, Some(Token::Word(word)) if word.value.eq_ignore_ascii_case("time")) => return Ok(()),
         "select" | "with" | "exists" if next != Some(&Token::Period) => "a subquery",
         "xor" | "regexp" | "rlike" | "prior" | "match" => "a word of another database",
         _ => return Ok(()),

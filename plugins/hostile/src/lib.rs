@@ -30,8 +30,12 @@ impl Transform for Hostile {
         let config: Misdeed = config.read()?;
         let fields = plan.schema().fields.len();
         let id = plan.require("id")?;
-        plan.pass_all_but(&[]);
-        plan.make("made", DataType::Utf8);
+        if config.misdeed.starts_with("document-") {
+            plan.documents();
+        } else {
+            plan.pass_all_but(&[]);
+            plan.make("made", DataType::Utf8);
+        }
         match config.misdeed.as_str() {
             "open-error" => return Err("asked to fail at open".into()),
             "open-trap" => panic!("asked to trap at open"),
@@ -50,7 +54,9 @@ impl Transform for Hostile {
 
     fn process(&mut self, batch: &Batch<'_>) -> Result<Transformed, Failure> {
         let id = batch.column(self.id);
-        let mut out = Transformed::all(vec![MakeBytes::of(id.values().map(|id| Some(format!("made of {id}"))))]);
+        let is_document = self.config.misdeed.starts_with("document-");
+        let made = |id| if is_document { format!("{{\"whole\":{id}}}") } else { format!("made of {id}") };
+        let mut out = Transformed::all(vec![MakeBytes::of(id.values().map(|id| Some(made(id))))]);
         let at: Vec<u32> = (0..batch.rows() as u32)
             .filter(|row| id.get(*row as usize).is_some_and(|id| self.config.rows.contains(&id)))
             .collect();
@@ -86,6 +92,12 @@ impl Hostile {
             "bitmap-long" => out.rows = Rows::Bitmap(vec![255; rows.div_ceil(8) + 1]),
             "index-range" => out.rows = Rows::Indices((1..=rows as u32).collect()),
             "index-flood" => out.rows = Rows::Indices(vec![0; 2_000_000]),
+            "document-honest" => {}
+            "document-list" => out.columns = vec![MakeBytes::of(vec![Some("[]"); rows])],
+            "document-cut" => out.columns = vec![MakeBytes::of(vec![Some("{"); rows])],
+            "document-lines" => out.columns = vec![MakeBytes::of(vec![Some("{\n}"); rows])],
+            "document-null" => out.columns = vec![MakeBytes::of(vec![None::<&str>; rows])],
+            "document-missing" => out.columns = Vec::new(),
             "column-missing" => out.columns = Vec::new(),
             _ => self.spoil(out),
         }

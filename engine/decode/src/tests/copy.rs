@@ -50,7 +50,7 @@ fn a_batch_is_one_commit_with_ordinals_that_go_on() {
     let batch = decoder.take();
     assert_eq!((batch.commits.as_slice(), batch.bytes), (&[commit(16)][..], 5));
     assert!(
-        batch.changes.iter().all(|c| (c.op, c.old_image, c.bucket, c.old) == (Op::Insert, OldImage::None, 0, NO_ROW))
+        batch.changes.iter().all(|c| (c.op, c.old_image, c.bucket, c.old) == (Op::Read, OldImage::None, 0, NO_ROW))
     );
     assert_eq!(batch.changes.iter().map(|change| change.ordinal).collect::<Vec<_>>(), [0, 1]);
     assert_eq!((decoder.pending_rows(), decoder.pending_bytes()), (0, 0));

@@ -6,10 +6,10 @@ use arrow_array::builder::{Int64Builder, ListBuilder};
 use arrow_array::types::Int64Type;
 use arrow_array::{
     Array, ArrayRef, BinaryArray, Decimal128Array, LargeBinaryArray, LargeStringArray, ListArray, NullArray,
-    RecordBatch, StringArray, UInt64Array,
+    RecordBatch, StringArray, StringViewArray, UInt64Array,
 };
-use arrow_schema::{Field, Schema};
-use tidemill_change::{Kind, Staged};
+use arrow_schema::{DataType, Field, Schema};
+use tidemill_change::{DOCUMENT, EXTENSION_JSON, EXTENSION_NAME, Kind, Staged};
 
 use super::story::{Story, array, body, encode, encoding, relation, told};
 use crate::{Encoding, Error, Nonfinite, Numbers};
@@ -35,6 +35,20 @@ fn document(encoding: &Encoding, kind: Kind, value: Option<&str>) -> String {
 fn check(kind: Kind, value: &str, expected: &str) {
     let found = document(&encoding(), kind, Some(value));
     assert_eq!(found, expected.trim_end_matches('}'), "{kind:?} {value}");
+}
+
+#[test]
+fn whole_documents_go_out_as_they_came() {
+    let mut story = Story::of(&relation(&[("id", Kind::Int4)], &["id"]));
+    story.insert(&[Some("1")]).insert(&[Some("2")]);
+    let metadata: [(String, String); 2] =
+        [(EXTENSION_NAME, EXTENSION_JSON), (DOCUMENT, "")].map(|(key, value)| (key.into(), value.into()));
+    let field = Field::new("", DataType::Utf8View, false).with_metadata(std::collections::HashMap::from(metadata));
+    let texts = ["{}", r#"{"a": [1, {"b": null}], "a": "twice and longer than a block of it"}"#];
+    let column: ArrayRef = Arc::new(StringViewArray::from_iter_values(texts));
+    let documents = RecordBatch::try_new(Arc::new(Schema::new(vec![field])), vec![column]).unwrap();
+    let encoded = encode(&encoding(), &[Staged { documents, ..story.staged() }]).unwrap();
+    assert_eq!(told(&encoded), [format!("index 1 {}", texts[0]), format!("index 2 {}", texts[1])]);
 }
 
 #[test]

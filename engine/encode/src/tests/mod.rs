@@ -3,6 +3,7 @@
 mod changes;
 mod documents;
 mod moves;
+mod names;
 mod places;
 mod properties;
 mod story;

@@ -31,6 +31,7 @@ pub(super) fn encoding() -> Encoding {
         actions: Actions::default(),
         epoch: Epoch::default(),
         exclusive: HashSet::new(),
+        keys: None,
     }
 }
 

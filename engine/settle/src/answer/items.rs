@@ -6,7 +6,7 @@ use serde::de::{DeserializeSeed, Error, IgnoredAny, MapAccess, SeqAccess, Visito
 use serde_json::value::RawValue;
 
 use super::{Exception, Items, Outcome, Sent, Unknown, Verdict, judge};
-use crate::delivery::ActionKind;
+use crate::action::ActionKind;
 
 /// Reads the body of a 2xx answer in one pass, item by item, without a tree.
 pub(super) fn read<'s>(

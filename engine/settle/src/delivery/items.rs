@@ -2,14 +2,8 @@ use std::fmt;
 
 use tidemill_change::Version;
 
+use crate::action::ActionKind;
 use crate::answer::{Pause, SinkError};
-
-/// What an action does to its document.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ActionKind {
-    Index,
-    Delete,
-}
 
 /// A body of actions as encode made it, numbered by the caller; each number is used once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -30,7 +30,7 @@ use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 use tidemill_change::Version;
 
-pub use items::{ActionKind, Command, Counts, GroupId, Item, ItemRef, RequestId, Slice};
+pub use items::{Command, Counts, GroupId, Item, ItemRef, RequestId, Slice};
 
 use self::items::{Group, Lot};
 use self::keys::Keys;

@@ -3,9 +3,10 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use super::items::{ActionKind, Command, Counts, GroupId, ItemRef, Lot, RequestId, Slice};
+use super::items::{Command, Counts, GroupId, ItemRef, Lot, RequestId, Slice};
 use super::request::Request;
 use super::{Delivery, Failure, Full};
+use crate::action::ActionKind;
 use crate::answer::{Answer, Items, Outcome, Pause, SinkError, Trouble};
 
 /// What of a request did not settle.

@@ -10,12 +10,13 @@ use arrow_array::{Array, ArrayRef, Int64Array, RecordBatch, StringViewArray};
 use tidemill_change::{
     Change, ChangeBatch, Column, Commit, Kind, Lsn, NO_ROW, OldImage, Op, Relation, ReplicaIdentity, Staged, TableId,
 };
-use tidemill_stage::{Chain, Engine, Limits, Plugin, Stage};
+use tidemill_stage::{Chain, Engine, Grants, Identity, Limits, Plugin, Stage};
 
 pub(crate) static ENGINE: LazyLock<Engine> = LazyLock::new(|| Engine::new().unwrap());
 static WHERE: LazyLock<Arc<Plugin>> = LazyLock::new(|| load("shipped", "where"));
 static SELECT: LazyLock<Arc<Plugin>> = LazyLock::new(|| load("shipped", "select"));
 static HOSTILE: LazyLock<Arc<Plugin>> = LazyLock::new(|| load("fixtures", "hostile"));
+static SPLITTER: LazyLock<Arc<Plugin>> = LazyLock::new(|| load("fixtures", "splitter"));
 
 pub(crate) fn root() -> PathBuf {
     PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."))
@@ -88,15 +89,29 @@ pub(crate) fn stage(name: &str, config: &str) -> Stage {
     let plugin = match name {
         "where" => &WHERE,
         "select" => &SELECT,
+        "splitter" => &SPLITTER,
         _ => &HOSTILE,
     };
     let config = serde_json::from_str(config).unwrap();
-    Stage { name: name.to_owned(), plugin: Arc::clone(plugin), config, limits: Limits::default() }
+    Stage {
+        name: name.to_owned(),
+        plugin: Arc::clone(plugin),
+        config,
+        limits: Limits::default(),
+        grants: Grants::default(),
+    }
 }
 
 pub(crate) fn keep(predicate: &str) -> Stage {
     let mut stage = stage("where", "{}");
     stage.config = serde_json::json!({ "predicate": predicate });
+    stage
+}
+
+/// The splitter, which may name documents.
+pub(crate) fn splitter(config: &str, index: Option<&str>) -> Stage {
+    let mut stage = stage("splitter", config);
+    stage.grants.identity = Some(Identity { index: index.map(Arc::from) });
     stage
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tidemill_change::Staged;
 use tidemill_stage::{Chain, Error, Level, Metric, Stage};
 
-use crate::harness::{chain, check, hostile, int_column, keep, names, numbered, stage, text_column};
+use crate::harness::{chain, check, hostile, int_column, keep, names, numbered, splitter, stage, text_column};
 
 fn misdeed(name: &str) -> Stage {
     hostile(&format!(r#"{{"misdeed": "{name}"}}"#))
@@ -180,10 +180,36 @@ fn answers_that_are_none_are_refused_as_the_row_that_caused_them() {
 }
 
 #[test]
+fn whole_documents_are_objects_or_refused() {
+    let mut whole = chain(&[keep("id > 0"), misdeed("document-honest")]);
+    let info = whole.open(&numbered(1).relation).unwrap();
+    assert!(info.schema.fields().is_empty() && info.columns.is_empty());
+    assert_eq!(info.needed, [0]);
+    let staged = run(&mut whole, 3).unwrap();
+    assert_eq!(text_column(&staged, ""), [r#"{"whole":1}"#, r#"{"whole":2}"#]);
+    for (name, part) in [
+        ("document-list", "no JSON object on one line"),
+        ("document-cut", "no JSON object on one line"),
+        ("document-lines", "no JSON object on one line"),
+        ("document-null", "no JSON object on one line"),
+        ("document-missing", "brings 0 columns, and its plan makes 1"),
+    ] {
+        let staged = run(&mut chain(&[misdeed_at(name, &[3])]), 8).unwrap();
+        assert_eq!(staged.rejects.iter().map(|reject| reject.row).collect::<Vec<_>>(), [3], "{name}");
+        assert!(staged.rejects[0].message.contains(part), "{name}: {}", staged.rejects[0].message);
+        assert_eq!(staged.of.len(), 7);
+    }
+    let after = [misdeed("document-honest"), keep("id > 0")];
+    let error = chain(&after).open(&numbered(1).relation).unwrap_err();
+    assert!(error.to_string().contains("stage `where`: an earlier stage brings whole documents"), "{error}");
+}
+
+#[test]
 fn rows_may_go_and_come_twice_and_in_any_order() {
     let mut transform = chain(&[misdeed("rows-none")]);
     assert_eq!(run(&mut transform, 5).unwrap().of.len(), 0);
-    let mut fan_out = chain(&[keep("id <> 1"), misdeed("rows-twice"), keep("made <> 'from 2'")]);
+    let ids = splitter(r#"{"id": "made"}"#, None);
+    let mut fan_out = chain(&[keep("id <> 1"), misdeed("rows-twice"), ids, keep("made <> 'from 2'")]);
     let staged = run(&mut fan_out, 5).unwrap();
     // The transform saw the rows 0, 2, 3, 4 as 0 to 3; documents stand in the order of their source.
     assert_eq!(staged.of, [0, 0, 2, 2, 4, 4]);
@@ -226,7 +252,7 @@ fn plans_that_cannot_be_are_refused_at_open() {
     not_opened(misdeed("plan-name-twice"), "two columns called `made`");
     not_opened(misdeed("plan-name-empty"), "without a name");
     not_opened(misdeed("plan-list"), "a list, which is not there yet");
-    not_opened(misdeed("plan-documents"), "whole documents as JSON, which is not there yet");
+    not_opened(misdeed("plan-documents"), "lets out `id` beside whole documents");
     not_opened(misdeed("plan-reserved"), "`_id`, which says where a document goes");
     not_opened(misdeed("plan-many"), "columns out: a document has 1 to 4096");
 }

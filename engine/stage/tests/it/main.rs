@@ -1,9 +1,12 @@
 //! The stages with real components: those that are shipped, and those that misbehave.
 
 mod cache;
+mod contract;
 mod digests;
+mod grants;
 mod harness;
 mod hostile;
 mod load;
+mod names;
 mod select;
 mod where_;

@@ -359,8 +359,8 @@ fn what_could_be_judged_otherwise_than_by_postgres_is_refused() {
 fn a_row_that_postgres_would_answer_with_an_error_is_rejected() {
     let table = cases_table();
     for (predicate, kept, rejected) in [
-        ("10 / i > 0", vec![0, 6, 7], vec![(5, "22012")]),
-        ("i <> 0 and 10 / i > 0", vec![0, 6, 7], vec![]),
+        ("10 / i > 0", vec![0], vec![(5, "22012")]),
+        ("i <> 0 and 10 / i > 0", vec![0], vec![]),
         ("s + '1' > 0", vec![0, 5, 6, 7], vec![(3, "22003")]),
         ("l = 0 or l * 2 > 0", vec![0, 5, 6, 7], vec![(3, "22003"), (4, "22003")]),
         ("n::int4 = 1", vec![0], vec![(3, "0A000"), (4, "0A000"), (5, "0A000"), (7, "22003")]),

@@ -24,7 +24,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub(crate) use de::suggest;
-pub use names::{SlotName, TablePattern, Template, TemplatePart, check_index_name};
+pub use names::{SlotName, TablePattern, Template, TemplatePart, check_index_name, check_index_pattern};
 pub use plan::plan_digest;
 pub use raw::{DeadLettersThen, LongId, Nonfinite, Numbers};
 pub use schema::schema;
@@ -208,6 +208,7 @@ pub struct Stage {
     /// Handed to the plugin as it is; it may hold secrets.
     pub config: Option<serde_json::Value>,
     pub limits: Limits,
+    pub grants: tidemill_stage::Grants,
 }
 
 impl fmt::Debug for Stage {

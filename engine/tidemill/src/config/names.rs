@@ -98,6 +98,15 @@ pub fn check_index_name(name: &str) -> Result<(), String> {
     Ok(())
 }
 
+/// Whether indices can be granted by this: a name in which `*` stands for any text, but not at its beginning, where it would
+/// be of other people's indices too.
+pub fn check_index_pattern(pattern: &str) -> Result<(), String> {
+    if pattern.starts_with('*') {
+        return Err(format!("`{pattern}` is of everybody's indices: let it begin with letters, for instance `logs-*`"));
+    }
+    check_index_name(&pattern.replace('*', ""))
+}
+
 /// Text with `{name}` where a value goes in; `{{` and `}}` stand for the braces themselves.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Template {

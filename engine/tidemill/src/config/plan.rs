@@ -1,10 +1,12 @@
 //! A stream's plan: what decides which document a row becomes. Its digest is kept in the state, so that documents of two
 //! plans never mix unnoticed.
 
+use std::path::Path;
+
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
-use super::{Columns, Stream};
+use super::{Columns, Stage, Stream};
 
 /// What is hashed, in this order. Changing it makes every user's streams look changed.
 #[derive(Serialize)]
@@ -17,6 +19,26 @@ struct Plan<'a> {
     id: Option<String>,
     index: String,
     routing: Option<String>,
+    /// Of those stages that have some.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    grants: Vec<PlanGrants<'a>>,
+}
+
+/// What a stage may look at beside its rows, as far as the configuration says it.
+#[derive(Serialize)]
+struct PlanGrants<'a> {
+    stage: usize,
+    env: &'a [(String, String)],
+    dirs: Vec<(&'a Path, &'a str)>,
+}
+
+impl PlanGrants<'_> {
+    fn of((stage, Stage { grants, .. }): (usize, &Stage)) -> Option<PlanGrants<'_>> {
+        let env = grants.env.as_deref().unwrap_or_default();
+        let dirs = grants.dirs.as_deref().unwrap_or_default();
+        let dirs: Vec<_> = dirs.iter().map(|folder| (folder.path.as_path(), folder.at.as_str())).collect();
+        (!env.is_empty() || !dirs.is_empty()).then_some(PlanGrants { stage, env, dirs })
+    }
 }
 
 #[derive(Serialize)]
@@ -26,7 +48,7 @@ enum PlanColumns<'a> {
     Fields(&'a [(String, String)]),
 }
 
-/// The digest of a stream's plan: where, stages and their plugins, columns, id, index, routing.
+/// The digest of a stream's plan: where, stages with their plugins and grants, columns, id, index, routing.
 ///
 /// `plugins` are the digests of all plugins that run for the stream, in order, those behind `where` and `columns`
 /// included. Limits and pins are left out: they do not change a document.
@@ -43,6 +65,7 @@ pub fn plan_digest(stream: &Stream, plugins: &[String]) -> String {
         id: stream.id.as_ref().map(ToString::to_string),
         index: stream.index.to_string(),
         routing: stream.routing.as_ref().map(ToString::to_string),
+        grants: stream.stages.iter().enumerate().filter_map(PlanGrants::of).collect(),
     };
     let bytes = serde_json::to_vec(&plan).expect("texts, lists and JSON values always have a JSON form");
     Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()

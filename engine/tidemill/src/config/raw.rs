@@ -217,8 +217,47 @@ pub(super) struct Stage {
     pub(super) config: Option<serde_json::Value>,
     pub(super) limits: Option<Limits>,
     /// What the plugin may do beyond looking at its rows, by name.
-    pub(super) grants: Option<serde_json::Map<String, serde_json::Value>>,
+    pub(super) grants: Option<Grants>,
 }
+
+/// What a plugin may do beyond looking at its rows. What is not named here it may not.
+#[derive(Clone, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, expecting = "a map of grants by name")]
+pub(super) struct Grants {
+    /// Name documents: put out columns called `_id`, `_index` and `_routing`.
+    pub(super) identity: Option<Identity>,
+    /// Read these variables, and no others, as its environment (WASI).
+    pub(super) env: Option<BTreeMap<String, String>>,
+    /// Read the files of these folders (WASI). What they hold is part of what documents are made of: a replay may give others.
+    pub(super) dirs: Option<Vec<GrantedFolder>>,
+    /// Know what time it is (WASI). A replay may then give other documents.
+    pub(super) clocks: Option<Nothing>,
+    /// Get random numbers (WASI). A replay may then give other documents.
+    pub(super) random: Option<Nothing>,
+    /// Print: standard output and error become lines of the log (WASI).
+    pub(super) stdio: Option<Nothing>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, expecting = "a map with `index`, or `{}`")]
+pub(super) struct Identity {
+    /// The indices that it may name, `logs-*` for instance; default: none but the stream's.
+    pub(super) index: Option<String>,
+}
+
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, expecting = "a map with `path` and `at`")]
+pub(super) struct GrantedFolder {
+    /// A folder of this machine.
+    pub(super) path: String,
+    /// Where the plugin finds it; default: `/`.
+    pub(super) at: Option<String>,
+}
+
+/// A grant that has no parameters: `{}`.
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, expecting = "`{}`, since this grant has no parameters")]
+pub(super) struct Nothing {}
 
 impl fmt::Debug for Stage {
     /// Without the plugin's configuration, in which a secret may stand.

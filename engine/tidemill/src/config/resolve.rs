@@ -4,9 +4,12 @@
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
-use super::names::{SlotName, TablePattern, Template, check_own_name, check_publication};
+use tidemill_stage::{Folder, Grants, Identity};
+
+use super::names::{SlotName, TablePattern, Template, check_index_pattern, check_own_name, check_publication};
 use super::tree::{Fault, Node, Place, Value};
 use super::values::{self, SecretText};
 use super::variables::Lookup;
@@ -396,15 +399,39 @@ fn resolve_stage(place: &Place<'_>, raw: raw::Stage, base: Base<'_>) -> Result<S
     if sha256.as_ref().is_some_and(|digest| digest.len() != 64 || !digest.bytes().all(|b| b.is_ascii_hexdigit())) {
         return Err(place.key("sha256").fault("a SHA-256 digest has 64 hexadecimal digits: `sha256sum FILE` gives it"));
     }
-    if raw.grants.is_some_and(|grants| !grants.is_empty()) {
-        return not_there_yet(&place.key("grants"), "granting a plugin more than its rows");
-    }
+    let grants = resolve_grants(&place.key("grants"), raw.grants.unwrap_or_default(), base)?;
     Ok(Stage {
         name: raw.plugin,
         plugin,
         sha256,
         config: raw.config,
         limits: resolve_limits(&place.key("limits"), raw.limits)?,
+        grants,
+    })
+}
+
+fn resolve_grants(place: &Place<'_>, raw: raw::Grants, base: Base<'_>) -> Result<Grants, Fault> {
+    let identity = |identity: raw::Identity| {
+        let index = identity.index.as_deref();
+        let checked = index.map_or(Ok(()), check_index_pattern);
+        checked.map_err(|why| place.key("identity").key("index").fault(why))?;
+        Ok(Identity { index: index.map(Arc::from) })
+    };
+    let folders = place.key("dirs");
+    let folder = |(i, folder): (usize, raw::GrantedFolder)| {
+        let at = folder.at.unwrap_or_else(|| "/".to_owned());
+        Ok(Folder { path: base.path(&folders.nth(i).key("path"), &folder.path)?, at })
+    };
+    Ok(Grants {
+        identity: raw.identity.map(identity).transpose()?,
+        env: raw.env.map(|env| env.into_iter().collect()),
+        dirs: raw
+            .dirs
+            .map(|dirs| dirs.into_iter().enumerate().map(folder).collect::<Result<_, Fault>>())
+            .transpose()?,
+        clocks: raw.clocks.is_some(),
+        random: raw.random.is_some(),
+        stdio: raw.stdio.is_some(),
     })
 }
 

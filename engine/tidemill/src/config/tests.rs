@@ -546,10 +546,6 @@ fn what_is_not_there_yet_is_refused_by_name() {
             "    backfill: { rate: 5 }\n",
             "6:23: streams[0].backfill.rate: a limit on the backfill's rate is not there yet: leave it out",
         ),
-        (
-            "    stages: [{ plugin: a.wasm, grants: { clock: {} } }]\n",
-            "6:40: streams[0].stages[0].grants: granting a plugin more than its rows is not there yet: leave it out",
-        ),
         ("state: postgres://h/db\n", "6:8: state: a state in Postgres is not there yet: leave it out"),
     ];
     for (lines, expected) in cases {
@@ -560,6 +556,27 @@ fn what_is_not_there_yet_is_refused_by_name() {
         "1:48: source.wal.then: giving up the slot is not there yet: leave it out",
     );
     assert!(ok(&with("    backfill: { parallel: 1 }\n")).streams[0].backfill);
+}
+
+#[test]
+fn a_plugin_may_do_what_is_granted_by_name() {
+    let stage = |grants: &str| with(&format!("    stages: [{{ plugin: a.wasm, grants: {grants} }}]\n"));
+    let granted = |grants: &str| ok(&stage(grants)).streams[0].stages[0].grants.identity.clone();
+    assert_eq!(granted("{}"), None);
+    assert_eq!(granted("{ identity: {} }"), Some(tidemill_stage::Identity { index: None }));
+    assert_eq!(granted("{ identity: { index: logs-* } }").unwrap().index.as_deref(), Some("logs-*"));
+    refused(
+        &stage("{ identities: {} }"),
+        "6:42: streams[0].stages[0].grants: unknown key `identities`: did you mean `identity`?",
+    );
+    refused(
+        &stage("{ identity: { index: \"*\" } }"),
+        "6:61: streams[0].stages[0].grants.identity.index: `*` is of everybody's indices: let it begin with letters, for instance `logs-*`",
+    );
+    refused(
+        &stage("{ identity: { index: Logs-* } }"),
+        "6:61: streams[0].stages[0].grants.identity.index: an index's name must be lowercase: write `logs-`",
+    );
 }
 
 #[test]

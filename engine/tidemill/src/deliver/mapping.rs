@@ -4,7 +4,7 @@
 
 use arrow_schema::{DataType, Schema};
 use serde_json::{Map, Value, json};
-use tidemill_change::{EXTENSION_JSON, EXTENSION_NAME, EXTENSION_NUMERIC};
+use tidemill_change::{EXTENSION_JSON, EXTENSION_NAME, EXTENSION_NUMERIC, FACT};
 
 /// Who made an index, kept in its mapping so that a lost state finds it again.
 #[derive(Clone, Debug)]
@@ -25,6 +25,11 @@ pub fn propose(documents: &Schema, origin: &Origin<'_>) -> Value {
     let mut properties = Map::new();
     for field in documents.fields() {
         let extension = field.metadata().get(EXTENSION_NAME).map(String::as_str);
+        if field.metadata().contains_key(FACT) && *field.data_type() == DataType::Utf8View {
+            // A name or a position: nobody looks for words in it.
+            properties.insert(field.name().clone(), json!({ "type": "keyword" }));
+            continue;
+        }
         if let Some(mapping) = field_mapping(field.data_type(), extension) {
             properties.insert(field.name().clone(), mapping);
         }
@@ -59,7 +64,7 @@ fn field_mapping(arrow: &DataType, extension: Option<&str>) -> Option<Value> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use arrow_schema::Field;
+    use arrow_schema::{Field, TimeUnit};
     use std::collections::HashMap;
 
     #[test]
@@ -68,11 +73,21 @@ mod tests {
             .with_metadata(HashMap::from([(EXTENSION_NAME.to_owned(), EXTENSION_NUMERIC.to_owned())]));
         let attributes = Field::new("attributes", DataType::Utf8View, true)
             .with_metadata(HashMap::from([(EXTENSION_NAME.to_owned(), EXTENSION_JSON.to_owned())]));
-        let schema = Schema::new(vec![Field::new("id", DataType::Int64, true), numeric, attributes]);
+        let fact = |name: &str, of: DataType| {
+            Field::new(name, of, true).with_metadata(HashMap::from([(FACT.to_owned(), name.to_owned())]))
+        };
+        let facts = [fact("lsn", DataType::Utf8View), fact("time", DataType::Timestamp(TimeUnit::Microsecond, None))];
+        let fields = [Field::new("id", DataType::Int64, true), numeric, attributes].into_iter().chain(facts);
+        let schema = Schema::new(fields.collect::<Vec<_>>());
         let mapping = propose(&schema, &Origin { stream: "products", system: 7, epoch: 0 });
         assert_eq!(
             mapping["properties"],
-            json!({ "id": { "type": "long" }, "price": { "type": "double", "ignore_malformed": true } })
+            json!({
+                "id": { "type": "long" },
+                "price": { "type": "double", "ignore_malformed": true },
+                "lsn": { "type": "keyword" },
+                "time": { "type": "date", "ignore_malformed": true },
+            })
         );
         assert_eq!(mapping["_meta"]["tidemill"]["system"], "7");
     }

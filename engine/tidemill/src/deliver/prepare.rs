@@ -6,6 +6,7 @@ use std::path::Path;
 use arrow_schema::SchemaRef;
 use serde_json::Value;
 use tidemill_change::{Epoch, TableId};
+use tidemill_encode::matches;
 
 use super::client::{Sink, SinkError, SinkOptions};
 use super::index::{Ensured, GC_DELETES, GC_DELETES_LEAST, IndexInfo};
@@ -14,7 +15,7 @@ use super::preflight::{Degree, Misfit, malformed, misfits};
 use super::tls;
 use crate::config::{self, Create};
 use crate::error::{Error, Result};
-use crate::plan::{Findings, StreamPlan};
+use crate::plan::{Findings, IndexPlan, StreamPlan};
 
 /// How a sink is reached, from the configuration.
 pub fn options(sink: &config::Sink) -> Result<SinkOptions> {
@@ -34,6 +35,8 @@ pub struct Preparation {
     stream: String,
     system: u64,
     indices: Vec<Index>,
+    /// Those that stages name: their names are what they match.
+    patterns: Vec<Index>,
 }
 
 #[derive(Clone, Debug)]
@@ -105,6 +108,8 @@ pub struct Prepared {
     /// Those that were there and are this stream's own: what no row belongs to may be removed from them.
     pub sweepable: HashSet<String>,
     pub identities: Identities,
+    /// Those that stages named in an earlier run and that are not there any more.
+    pub gone: Vec<String>,
 }
 
 /// Which indices a stream writes to: each by its name and the server's UUID.
@@ -124,6 +129,11 @@ impl Identities {
 
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
         self.uuids.iter().map(|(name, uuid)| (name.as_str(), uuid.as_str()))
+    }
+
+    /// Takes in others.
+    pub fn extend(&mut self, others: &Identities) {
+        self.uuids.extend(others.uuids.iter().cloned());
     }
 
     /// Looks whether they are what they were; gives what to say of the first that is not.
@@ -174,7 +184,7 @@ impl Preparation {
                 Some(Create::Mapping(path)) => Some(Making::read(path, &origin)?),
             })
         };
-        let indices = stream.indices.iter().map(|index| {
+        let resolve = |index: &IndexPlan| {
             let tables = index.tables.iter().map(|table| table.relation.id).collect();
             Ok(Index {
                 name: index.name.clone(),
@@ -182,8 +192,12 @@ impl Preparation {
                 documents: index.documents.clone(),
                 making: making(&index.documents)?,
             })
-        });
-        Ok(Preparation { stream: stream.name.clone(), system, indices: indices.collect::<Result<_>>()? })
+        };
+        let of = |is_pattern: bool| {
+            let indices = stream.indices.iter().filter(|index| index.is_pattern == is_pattern);
+            indices.map(resolve).collect::<Result<Vec<_>>>()
+        };
+        Ok(Preparation { stream: stream.name.clone(), system, indices: of(false)?, patterns: of(true)? })
     }
 
     /// Makes what is missing.
@@ -229,11 +243,69 @@ impl Preparation {
                 prepared.sweepable.insert(name.clone());
             }
         }
+        for (name, uuid) in &known.uuids {
+            if let Some(index) = self.pattern(name) {
+                self.look_at_named(sink, index, name, uuid, known, &mut prepared).await?;
+            }
+        }
         Ok(prepared)
+    }
+
+    /// What is known of indices that a stage names so; none where the stream lists the index itself.
+    fn pattern(&self, name: &str) -> Option<&Index> {
+        let is_listed = self.indices.iter().any(|index| index.name == name);
+        self.patterns.iter().find(|index| !is_listed && matches(&index.name, name))
+    }
+
+    /// An index that a stage named in an earlier run. One that is gone is made again once it is named again, but that its
+    /// documents are missing has to be known.
+    async fn look_at_named(
+        &self,
+        sink: &Sink,
+        index: &Index,
+        name: &str,
+        before: &String,
+        known: &Known,
+        prepared: &mut Prepared,
+    ) -> Result<()> {
+        let was_filled = index.tables.iter().any(|table| known.read.contains(table));
+        let uuids = sink.uuids(name).await.map_err(|error| self.failed(name, &error))?;
+        let Some(uuid) = uuids.iter().find(|uuid| *uuid == before).or(uuids.first()) else {
+            if was_filled {
+                return Err(gone(name, &self.stream));
+            }
+            prepared.gone.push(name.to_owned());
+            return Ok(());
+        };
+        if was_filled && uuid != before {
+            return Err(remade(name, &self.stream));
+        }
+        prepared.identities.uuids.push((name.to_owned(), uuid.clone()));
+        let found = sink.index(name).await.map_err(|error| self.failed(name, &error))?;
+        if let Some(found) = found
+            && self.is_ours(name, &found)?
+        {
+            prepared.sweepable.insert(name.to_owned());
+        }
+        Ok(())
+    }
+
+    /// Makes an index that a stage names for the first time.
+    pub async fn make_named(&self, sink: &Sink, name: &str) -> Result<Prepared> {
+        // An index that is listed was made at the start.
+        let Some(index) = self.pattern(name) else { return Ok(Prepared::default()) };
+        let named = Index { name: name.to_owned(), tables: Vec::new(), ..index.clone() };
+        let only = Preparation { indices: vec![named], patterns: Vec::new(), ..self.clone() };
+        Box::pin(only.carry_out(sink, &Known::default())).await
     }
 
     /// Looks without making anything: a line for each index, and one for each field that does not fit its mapping.
     pub async fn look(&self, sink: &Sink, subject: &str, findings: &mut Findings) {
+        for pattern in &self.patterns {
+            let how =
+                if pattern.making.is_some() { "are made when a row first names them" } else { "have to be there" };
+            findings.right(subject, format!("indices that a stage names, `{}`, {how}", pattern.name));
+        }
         for Index { name, documents, making, .. } in &self.indices {
             let found = match sink.index(name).await {
                 Ok(found) => found,

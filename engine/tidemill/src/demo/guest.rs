@@ -4,6 +4,7 @@ use std::path::Path;
 
 use super::compare::Reader;
 use super::shop;
+use super::shown::Shown;
 use crate::config::Config;
 use crate::deliver::{self, Sink};
 use crate::error::{Error, Result};
@@ -19,8 +20,7 @@ pub(super) struct Guest {
 impl Guest {
     /// Makes sure that the server answers, lets us in, and has no index that the demo would write to.
     pub(super) async fn visit(reader: Reader, api_key: Option<&Secret>) -> Result<Guest> {
-        let url = reader.url.clone();
-        let sink = sink(&url, api_key)?;
+        let sink = sink(&reader.url, api_key)?;
         sink.product().await.map_err(|error| {
             Error::failed(format!("{error}: name another server by --sink, or leave it out for the embedded index"))
         })?;
@@ -28,9 +28,10 @@ impl Guest {
             let index = expected.index;
             let found = sink.index(index).await.map_err(|error| Error::failed(error.to_string()))?;
             if found.is_some() {
+                let Shown { url, curl } = Shown::new(&reader.url, api_key.is_some());
                 return Err(Error::failed(format!(
                     "index `{index}` is there already, and the demo would mix its own documents with it: delete it \
-                     (`curl -X DELETE {url}/{index}`), or name another server by --sink"
+                     (`{curl} -X DELETE {url}/{index}`), or name another server by --sink"
                 )));
             }
         }

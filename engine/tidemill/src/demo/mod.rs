@@ -15,6 +15,7 @@ mod json;
 mod process;
 mod report;
 mod shop;
+mod shown;
 mod workload;
 
 use std::path::PathBuf;
@@ -28,6 +29,7 @@ use self::compare::{Comparison, Reader};
 use self::guest::Guest;
 use self::process::Child;
 use self::report::{Report, Screen};
+use self::shown::Shown;
 use self::workload::Done;
 use crate::cpu;
 use crate::error::{Error, Result};
@@ -80,7 +82,8 @@ pub async fn run(options: Options, mut stop: watch::Receiver<bool>) -> Result<()
     }
     if keeps {
         let config = stage.dir.path().join("tidemill.yaml");
-        screen.keep(&stage.postgres.psql(), &stage.sink_url, &config, stage.guest.is_some());
+        let shown = Shown::new(&stage.sink_url, options.api_key.is_some());
+        screen.keep(&stage.postgres.psql(), &shown, &config, stage.guest.is_some());
         let _told = stop.wait_for(|stop| *stop).await;
     }
     let struck = strike(stage, &screen, keeps).await;

@@ -14,6 +14,7 @@ use tokio::sync::watch;
 
 use super::SEARCH;
 use super::compare::Comparison;
+use super::shown::Shown;
 use super::workload::Done;
 
 /// Where nobody watches, a line this often.
@@ -202,16 +203,19 @@ impl Screen {
         let _read_enough = writeln!(stdout, "{text}").and_then(|()| stdout.flush());
     }
 
-    pub(super) fn keep(&self, psql: &str, sink_url: &str, config: &Path, is_guest: bool) {
+    pub(super) fn keep(&self, psql: &str, index: &Shown, config: &Path, is_guest: bool) {
+        let Shown { url, curl } = index;
         let all = match is_guest {
-            true => format!(
-                "it all, but the indices of {sink_url}: `curl -X DELETE {sink_url}/products {sink_url}/orders` removes those"
-            ),
+            true => {
+                format!(
+                    "it all, but the indices of {url}: `{curl} -X DELETE {url}/products {url}/orders` removes those"
+                )
+            }
             false => "it all".to_owned(),
         };
         self.say(&format!(
             "\nEverything stays up until Ctrl-C, which ends and removes {all}.
-  search:  curl -s '{sink_url}/products/_search?pretty' -H 'content-type: application/json' -d '{SEARCH}'
+  search:  {curl} -s '{url}/products/_search?pretty' -H 'content-type: application/json' -d '{SEARCH}'
   change:  {psql} -c \"UPDATE products SET name = 'Golden ' || name WHERE id <= 3\"
   config:  {}
   status:  tidemill status --config {}",

@@ -87,7 +87,7 @@ impl Letters {
         if self.waiting.is_empty() {
             return Ok(());
         }
-        let Documents { index, prefix, table } = documents.clone();
+        let Documents { index, prefix, table, .. } = documents.clone();
         self.supersede(move |state, stream| {
             state.supersede_dead_letters_under(stream, &index, &prefix, version)?;
             state.supersede_nameless_letters_under(stream, &table, version)

@@ -48,8 +48,8 @@ use self::stages::Stages;
 pub use self::start::Changed;
 use self::start::Started;
 pub(crate) use self::start::{connector, say_blockers};
-pub(crate) use self::stream::PAUSED;
 use self::stream::{Documents, Parts, StreamHandle, StreamTask};
+pub(crate) use self::stream::{PAUSED, with_way_on};
 use self::worker::Worker;
 use crate::config::Config;
 use crate::control;
@@ -553,8 +553,9 @@ fn documents(stream: &StreamPlan) -> HashMap<TableId, Documents> {
     let of_index = |index: &IndexPlan| {
         let tables = index.tables.iter().zip(&index.prefixes);
         let documents = |(table, prefix): (&Arc<TableInfo>, &String)| {
-            let (index, prefix) = (index.name.clone(), prefix.clone());
-            (table.relation.id, Documents { index, prefix, table: table.relation.to_string() })
+            let (is_pattern, prefix) = (index.is_pattern, prefix.clone());
+            let index = index.name.clone();
+            (table.relation.id, Documents { index, is_pattern, prefix, table: table.relation.to_string() })
         };
         tables.map(documents).collect::<Vec<_>>()
     };

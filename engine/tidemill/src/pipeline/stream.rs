@@ -37,7 +37,7 @@ mod tests;
 use self::prepare::{Look, Watching};
 pub(crate) use self::removal::Documents;
 use self::removal::Which;
-pub(crate) use self::report::{PAUSED, Report, Standing, StreamHandle, Wish, away, paused};
+pub(crate) use self::report::{PAUSED, Report, Standing, StreamHandle, Wish, away, paused, with_way_on};
 
 /// A body that was handed to the delivery machine, kept until all of it has settled.
 #[derive(Debug)]
@@ -262,6 +262,9 @@ impl StreamTask {
             Ok(encoded) => encoded,
             Err(reason) => return self.fail(reason),
         };
+        if let Err(reason) = self.prepare_named(&encoded).await {
+            return self.fail(reason);
+        }
         let part_of = match self.begin(made.ticket, &encoded) {
             Ok(part_of) => part_of,
             Err(error) => return self.fail(error),
@@ -383,14 +386,8 @@ impl StreamTask {
             && let Some(version) = version
             && let Some(documents) = self.parts.documents.get(&table).cloned()
         {
-            if self.sweepable.contains(&documents.index) {
-                // The row of such a document is there: it was refused, and the document is what the index took before.
-                let refused = self.parts.letters.rows_refused(&documents.index, version).await?;
-                let older = Which::OlderBut(refused);
-                if let Err(error) = self.delete_patiently(&documents, version, &older, part_of).await {
-                    let index = documents.index;
-                    return Err(format!("index `{index}` could not be searched for documents without a row: {error}"));
-                }
+            for documents in self.by_index(&documents) {
+                self.sweep(&documents, version, part_of).await?;
             }
             // Also in an index of others: what was refused again has a new letter.
             self.parts.letters.superseded_under(&documents, version).await?;
@@ -405,6 +402,20 @@ impl StreamTask {
         });
         self.parts.moved.notify_one();
         Ok(())
+    }
+
+    /// Removes from an index what no row belongs to.
+    async fn sweep(&mut self, documents: &Documents, version: Version, part_of: PartOf) -> Result<(), String> {
+        if !self.sweepable.contains(&documents.index) {
+            return Ok(());
+        }
+        // The row of such a document is there: it was refused, and the document is what the index took before.
+        let refused = self.parts.letters.rows_refused(&documents.index, version).await?;
+        let older = Which::OlderBut(refused);
+        let deleted = self.delete_patiently(documents, version, &older, part_of).await;
+        deleted.map_err(|error| {
+            format!("index `{}` could not be searched for documents without a row: {error}", documents.index)
+        })
     }
 }
 

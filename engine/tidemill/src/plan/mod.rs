@@ -16,6 +16,7 @@ pub use script::script;
 pub use streams::{IndexPlan, StreamPlan};
 
 use tidemill_change::Epoch;
+use tidemill_encode::overlap;
 
 use crate::config::Config;
 use crate::deliver::Preparation;
@@ -102,6 +103,29 @@ fn look_at_indices(streams: &[StreamPlan], findings: &mut Findings) {
                     None,
                 ),
                 _ => {}
+            }
+        }
+    }
+    look_at_patterns(streams, findings);
+}
+
+/// An index that a stage may name is nobody else's: by what is in it a TRUNCATE and a backfill could not tell whose it is.
+fn look_at_patterns(streams: &[StreamPlan], findings: &mut Findings) {
+    let all: Vec<_> =
+        streams.iter().flat_map(|stream| stream.indices.iter().map(move |index| (stream, index))).collect();
+    for (at, (stream, index)) in all.iter().enumerate() {
+        for (other_stream, other) in &all[..at] {
+            let are_patterns = index.is_pattern || other.is_pattern;
+            let is_one = index.name == other.name && stream.name == other_stream.name;
+            if are_patterns && !is_one && stream.sink == other_stream.sink && overlap(&index.name, &other.name) {
+                findings.wrong(
+                    &format!("stream {}", stream.name),
+                    format!(
+                        "`{}` and `{}` of stream `{}` may be one index: grant indices that nothing else writes to",
+                        index.name, other.name, other_stream.name
+                    ),
+                    None,
+                );
             }
         }
     }

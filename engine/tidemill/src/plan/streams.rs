@@ -1,13 +1,13 @@
 //! A stream, resolved: its tables, its plugins opened on them, where each document goes.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use arrow_schema::SchemaRef;
 use serde_json::{Value, json};
 use tidemill_change::{Relation, ReplicaIdentity, TableId};
 use tidemill_encode as encode;
-use tidemill_stage::{Chain, Limits, Stage};
+use tidemill_stage::{Chain, Grants, Limits, NamedInfo, Stage};
 
 use super::findings::Findings;
 use super::plugins::Plugins;
@@ -16,10 +16,14 @@ use crate::error::{Error, Result};
 use crate::source::catalog::{TableInfo, tables};
 use crate::source::{ServerInfo, Session};
 
-/// An index of a stream and the table whose documents it holds.
+/// An index of a stream, or what those match that a stage names, and the tables whose documents are there.
 #[derive(Clone, Debug)]
 pub struct IndexPlan {
     pub name: String,
+    /// The name is a pattern: which indices there are is known only once rows name them.
+    pub is_pattern: bool,
+    /// A stage names the documents there.
+    pub names_ids: bool,
     pub tables: Vec<Arc<TableInfo>>,
     /// What the ids of each of them begin with; no other's do where there are several. Empty where that cannot be told.
     pub prefixes: Vec<String>,
@@ -125,11 +129,25 @@ impl StreamPlan {
             },
             epoch,
             exclusive: self.exclusive(),
+            keys: self.names_documents().then(|| self.keys()),
         }
+    }
+
+    /// Whether a stage may name documents.
+    fn names_documents(&self) -> bool {
+        self.stages.iter().any(|stage| stage.grants.identity.is_some())
+    }
+
+    /// The tables' primary keys.
+    fn keys(&self) -> HashMap<TableId, Vec<String>> {
+        self.tables.iter().map(|table| (table.relation.id, key_names(table))).collect()
     }
 
     /// The tables of which no two rows can be at one place, were it within a transaction.
     fn exclusive(&self) -> HashSet<TableId> {
+        if self.names_documents() {
+            return HashSet::new();
+        }
         let names_the_key = |table: &TableInfo| match &self.id {
             encode::IdRule::Key(_) => true,
             encode::IdRule::Template(template) => {
@@ -140,6 +158,10 @@ impl StreamPlan {
         let tables = self.tables.iter().filter(|table| table.key_is_immediate && names_the_key(table));
         tables.map(|table| table.relation.id).collect()
     }
+}
+
+fn key_names(table: &TableInfo) -> Vec<String> {
+    table.primary_key.iter().map(|&column| table.relation.columns[column].name.clone()).collect()
 }
 
 fn look_at_table(
@@ -197,6 +219,18 @@ fn look_at_plugins(stages: &[Stage], tables: &[Arc<TableInfo>], subject: &str, f
     let tables: Vec<_> = tables.iter().map(|table| format!("`{}`", table.relation)).collect();
     for stage in stages {
         findings.right(subject, format!("plugin `{}` compiled, and opened on {}", stage.name, tables.join(", ")));
+        let outside = stage.grants.outside();
+        if !outside.is_empty() {
+            let grants = outside.iter().map(|grant| format!("`{grant}`")).collect::<Vec<_>>().join(", ");
+            findings.warn(
+                subject,
+                format!(
+                    "plugin `{}` is granted {grants}, so its answers may depend on more than the rows: reading them again may \
+                     give other documents",
+                    stage.name
+                ),
+            );
+        }
     }
 }
 
@@ -204,7 +238,13 @@ fn look_at_plugins(stages: &[Stage], tables: &[Arc<TableInfo>], subject: &str, f
 fn stages(stream: &config::Stream, plugins: &mut Plugins) -> Result<Vec<Stage>> {
     let mut stages = Vec::new();
     let shipped = |plugins: &mut Plugins, name: &str, config: Value| -> Result<Stage> {
-        Ok(Stage { name: name.to_owned(), plugin: plugins.shipped(name)?, config, limits: Limits::default() })
+        Ok(Stage {
+            name: name.to_owned(),
+            plugin: plugins.shipped(name)?,
+            config,
+            limits: Limits::default(),
+            grants: Grants::default(),
+        })
     };
     if let Some(predicate) = &stream.filter {
         stages.push(shipped(plugins, "where", json!({ "predicate": predicate }))?);
@@ -226,7 +266,8 @@ fn stages(stream: &config::Stream, plugins: &mut Plugins) -> Result<Vec<Stage>> 
             deadline: stage.limits.deadline,
         };
         let config = stage.config.clone().unwrap_or_else(|| json!({}));
-        stages.push(Stage { name: stage.name.clone(), plugin, config, limits });
+        let grants = stage.grants.clone();
+        stages.push(Stage { name: stage.name.clone(), plugin, config, limits, grants });
     }
     match &stream.columns {
         None => {}
@@ -266,13 +307,7 @@ fn templates(
     };
     let id = match &stream.id {
         Some(id) => encode::IdRule::Template(parse(id)?),
-        None => {
-            let key = |table: &Arc<TableInfo>| {
-                let names = table.primary_key.iter().map(|&column| table.relation.columns[column].name.clone());
-                (table.relation.id, names.collect())
-            };
-            encode::IdRule::Key(tables.iter().map(key).collect())
-        }
+        None => encode::IdRule::Key(tables.iter().map(|table| (table.relation.id, key_names(table))).collect()),
     };
     Some((id, index, routing))
 }
@@ -291,6 +326,14 @@ fn look_at_ids(
             _ if index.tables.len() == 1 => {
                 index.prefixes = vec![String::new()];
                 continue;
+            }
+            _ if index.names_ids => {
+                let message = format!(
+                    "several tables write to `{}`, and a stage names their documents, so that nothing tells which are whose: \
+                     give each table a stream of its own",
+                    index.name
+                );
+                return findings.wrong(subject, message, None);
             }
             encode::IdRule::Template(template) if template.tells_table() => template,
             _ => {
@@ -338,15 +381,29 @@ fn open(
             }
         };
         look_at_fields(&opened.schema, &table.relation, subject, findings);
-        let name = index_name(&stream.index, &table.relation);
-        if let Err(error) = config::check_index_name(&name) {
+        if let Some(named) = &opened.named {
+            look_at_naming(named, table, subject, findings);
+        }
+        let pattern = opened.named.as_ref().and_then(|named| named.index.as_deref());
+        let name = pattern.map_or_else(|| index_name(&stream.index, &table.relation), str::to_owned);
+        let checked = match pattern {
+            Some(_) => Ok(()),
+            None => config::check_index_name(&name),
+        };
+        if let Err(error) = checked {
             findings.wrong(subject, format!("`index`: {error}"), None);
             return None;
         }
+        let names_ids = opened.named.as_ref().is_some_and(|named| named.id);
         match indices.iter_mut().find(|index| index.name == name) {
-            Some(index) => index.tables.push(Arc::clone(table)),
+            Some(index) => {
+                index.tables.push(Arc::clone(table));
+                index.names_ids |= names_ids;
+            }
             None => indices.push(IndexPlan {
                 name,
+                is_pattern: pattern.is_some(),
+                names_ids,
                 tables: vec![Arc::clone(table)],
                 prefixes: Vec::new(),
                 documents: opened.schema,
@@ -355,6 +412,24 @@ fn open(
     }
     let _ = index;
     Some(indices)
+}
+
+/// An update or a delete has to tell which documents its row had.
+fn look_at_naming(named: &NamedInfo, table: &TableInfo, subject: &str, findings: &mut Findings) {
+    let relation = &table.relation;
+    if named.of_row && relation.replica_identity != ReplicaIdentity::Full {
+        let sql = format!("ALTER TABLE {} REPLICA IDENTITY FULL;", table.sql_name());
+        let message = format!(
+            "table `{relation}`: a stage names its documents by more than the key, and an update or delete tells no more than that, \
+             so what it leaves could not be found: run `{sql}`"
+        );
+        return findings.wrong(subject, message, Some(sql));
+    }
+    let names: Vec<&str> = [(named.id, "id"), (named.index.is_some(), "index"), (named.routing, "routing")]
+        .into_iter()
+        .filter_map(|(is_named, name)| is_named.then_some(name))
+        .collect();
+    findings.right(subject, format!("table `{relation}`: a stage gives each document its {}", names.join(" and ")));
 }
 
 fn index_name(index: &config::Template, relation: &Relation) -> String {

@@ -369,6 +369,11 @@ impl State {
         self.run(|c| c.execute(set, [stream, name, uuid])).map(drop)
     }
 
+    /// Forgets an index that is not there any more.
+    pub fn remove_index(&self, stream: &str, name: &str) -> Result<()> {
+        self.run(|c| c.execute("DELETE FROM indices WHERE stream = ?1 AND name = ?2", [stream, name])).map(drop)
+    }
+
     /// Forgets the backfill of a table that left the stream.
     pub fn remove_backfill(&self, stream: &str, table: TableId) -> Result<()> {
         let remove = "DELETE FROM backfills WHERE stream = ?1 AND table_id = ?2";

@@ -90,7 +90,7 @@ fn from_state(config: &Config) -> Result<Value> {
         Ok(json!({
             "name": stream.name,
             "state": if stream.paused.is_some() { "paused" } else { "stopped" },
-            "reason": stream.paused,
+            "reason": stream.paused.as_deref().map(|reason| pipeline::with_way_on(&stream.name, reason)),
             "settled_lsn": stream.settled.to_string(),
             "dead_letters": letters.rows,
         }))

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tidemill_change::Lsn;
+use tidemill_encode::Encoded;
 use tidemill_settle::Backoff;
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -36,6 +37,9 @@ pub(super) struct Watching {
     round: u32,
 }
 
+/// Indices that stages of a stream may name: each costs the sink memory, and a plugin that goes wrong can name any number.
+const NAMED_INDICES_MAX: usize = 1_000;
+
 /// What a look at the indices gave: what to say of one that is lost.
 pub(super) struct Look {
     round: u32,
@@ -43,6 +47,11 @@ pub(super) struct Look {
 }
 
 impl Watching {
+    /// The indices that are known.
+    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+        self.identities.iter().map(|(name, _)| name)
+    }
+
     /// Something happened that a lost index would explain.
     pub(super) fn soon(&self) {
         self.soon.notify_one();
@@ -85,7 +94,12 @@ impl StreamTask {
             let known = blocking(move || known(&from, &name)).await?;
             let prepared = preparation.carry_out(&sink, &known).await?;
             let indices: Vec<_> = prepared.identities.iter().map(|(n, uuid)| (n.to_owned(), uuid.to_owned())).collect();
-            blocking(move || indices.iter().try_for_each(|(name, uuid)| state.set_index(&stream, name, uuid))).await?;
+            let gone = prepared.gone.clone();
+            blocking(move || {
+                gone.iter().try_for_each(|name| state.remove_index(&stream, name))?;
+                indices.iter().try_for_each(|(name, uuid)| state.set_index(&stream, name, uuid))
+            })
+            .await?;
             Ok::<_, Error>(prepared)
         });
         // A sink that takes a connection and says nothing keeps no operator from being heard.
@@ -102,6 +116,46 @@ impl StreamTask {
         self.watching.identities = Arc::new(prepared.identities);
         self.watching.round += 1;
         self.watch();
+        Ok(())
+    }
+
+    /// Makes the indices that stages named and that are not known yet, before anything goes into them.
+    pub(super) async fn prepare_named(&mut self, encoded: &Encoded) -> std::result::Result<(), String> {
+        let named = encoded.indices.iter().map(|(name, _)| name.as_str());
+        let new: Vec<String> =
+            named.filter(|name| !self.watching.names().any(|known| known == *name)).map(str::to_owned).collect();
+        let mut patience = self.patience();
+        for name in new {
+            if self.watching.names().count() >= NAMED_INDICES_MAX {
+                return Err(format!(
+                    "its stages named index `{name}`, and {NAMED_INDICES_MAX} indices are as many as a stream may have: name fewer"
+                ));
+            }
+            loop {
+                match self.try_to_prepare_named(&name).await {
+                    Ok(()) => break,
+                    Err(error) if error.is_transient() => self.wait_for_sink(&error, &mut patience).await,
+                    Err(error) => return Err(error.to_string()),
+                }
+            }
+            self.waits = None;
+        }
+        Ok(())
+    }
+
+    async fn try_to_prepare_named(&mut self, name: &str) -> Result<()> {
+        let prepared = self.parts.preparation.make_named(&self.parts.sink, name).await?;
+        let (state, stream) = (Arc::clone(&self.parts.letters.state), self.parts.name.clone());
+        for (name, uuid) in prepared.identities.iter() {
+            let (state, stream, name, uuid) = (Arc::clone(&state), stream.clone(), name.to_owned(), uuid.to_owned());
+            blocking(move || state.set_index(&stream, &name, &uuid)).await?;
+        }
+        let was_empty = self.watching.identities.is_empty();
+        Arc::make_mut(&mut self.watching.identities).extend(&prepared.identities);
+        self.sweepable.extend(prepared.sweepable);
+        if was_empty {
+            self.watch();
+        }
         Ok(())
     }
 

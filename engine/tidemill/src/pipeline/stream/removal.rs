@@ -5,15 +5,16 @@ use std::collections::HashSet;
 use bytes::BytesMut;
 use futures_util::StreamExt;
 use tidemill_change::{Lsn, Version};
-use tidemill_encode::{ActionKind, Encoded};
+use tidemill_encode::{ActionKind, Encoded, matches};
 
 use super::{PartOf, StreamTask};
 use crate::deliver::{ScrolledId, SinkError};
 
-/// The documents of one table: those of an index whose ids begin so.
+/// The documents of one table: those of an index, or of all indices of the stream that match, whose ids begin so.
 #[derive(Clone, Debug)]
 pub(crate) struct Documents {
     pub(crate) index: String,
+    pub(crate) is_pattern: bool,
     pub(crate) prefix: String,
     /// The table, as dead letters have it.
     pub(crate) table: String,
@@ -45,14 +46,28 @@ impl StreamTask {
         for table in &truncate.tables {
             let Some(documents) = self.parts.documents.get(table).cloned() else { continue };
             self.until_idle().await;
-            if let Err(error) = self.delete_patiently(&documents, version, &Which::All, part_of).await {
-                let index = documents.index;
-                return self.fail(format!("TRUNCATE could not be carried out on index `{index}`: {error}"));
+            for documents in self.by_index(&documents) {
+                if let Err(error) = self.delete_patiently(&documents, version, &Which::All, part_of).await {
+                    let index = documents.index;
+                    return self.fail(format!("TRUNCATE could not be carried out on index `{index}`: {error}"));
+                }
+                if let Err(error) = self.parts.letters.superseded_under(&documents, version).await {
+                    return self.fail(error);
+                }
             }
             if let Err(error) = self.parts.letters.superseded_under(&documents, version).await {
                 return self.fail(error);
             }
         }
+    }
+
+    /// The documents of a table, index by index: where a stage names the indices, those that are known.
+    pub(super) fn by_index(&self, documents: &Documents) -> Vec<Documents> {
+        if !documents.is_pattern {
+            return vec![documents.clone()];
+        }
+        let known = self.watching.names().filter(|name| matches(&documents.index, name));
+        known.map(|name| Documents { index: name.to_owned(), is_pattern: false, ..documents.clone() }).collect()
     }
 
     /// As [`StreamTask::delete_all`], again from the beginning for as long as the sink is away: what is gone is not found
@@ -162,5 +177,6 @@ pub(super) fn deletes(ids: &[ScrolledId], version: Version) -> Encoded {
             end: body.len(),
         });
     }
-    Encoded { body: body.freeze(), actions, rejected: Vec::new(), counts: tidemill_encode::Counts::default() }
+    let counts = tidemill_encode::Counts::default();
+    Encoded { body: body.freeze(), actions, rejected: Vec::new(), counts, indices: Vec::new() }
 }

@@ -98,25 +98,26 @@ impl StreamHandle {
     }
 }
 
-impl StreamTask {
-    fn with_way_on(&self, reason: String) -> String {
-        if reason.contains("tidemill resume") {
-            return reason;
-        }
-        if reason == PAUSED {
-            // There is nothing to mend first.
-            return format!("{reason}: `tidemill resume {}` goes on", self.parts.name);
-        }
-        format!("{reason}; then `tidemill resume {}`", self.parts.name)
+/// Why a stream is paused, and how it goes on.
+pub(crate) fn with_way_on(stream: &str, reason: &str) -> String {
+    if reason.contains("tidemill resume") {
+        return reason.to_owned();
     }
+    // Where somebody paused it there is nothing to mend first.
+    match reason == PAUSED {
+        true => format!("{reason}: `tidemill resume {stream}` goes on"),
+        false => format!("{reason}; then `tidemill resume {stream}`"),
+    }
+}
 
+impl StreamTask {
     /// Lets the others know how it stands.
     pub(super) fn tell(&mut self) {
         let (settled, failed) = (self.ledger.settled(), self.failed);
         let standing = if let Some(reason) = &self.halted {
-            Standing::Paused(self.with_way_on(reason.clone()))
+            Standing::Paused(with_way_on(&self.parts.name, reason))
         } else if let Some(pause) = self.delivery.pause_reason() {
-            Standing::Paused(self.with_way_on(pause.to_string()))
+            Standing::Paused(with_way_on(&self.parts.name, &pause.to_string()))
         } else if self.delivery.is_refused() {
             Standing::Waiting(self.last_error.clone().unwrap_or_else(|| "the sink does not answer".to_owned()))
         } else if let Some(error) = &self.waits {

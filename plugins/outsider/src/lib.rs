@@ -1,0 +1,85 @@
+//! Does what its configuration says with the parts of WASI that are granted, and tells what came of it as its refusal to open;
+//! where it is to do nothing, it opens and keeps every row.
+//!
+//! ```json
+//! { "do": "env" | "read" | "create" | "remove" | "hoard" | "time" | "random" | "print" | "sleep" | "nothing", "path": "…" }
+//! ```
+
+#![cfg_attr(target_arch = "wasm32", allow(unsafe_code, reason = "what wit-bindgen generates"))]
+
+#[cfg(target_arch = "wasm32")]
+mod deeds {
+    wit_bindgen::generate!({ path: "wit", world: "outsider", generate_all });
+
+    use self::wasi::cli::{environment, stdout};
+    use self::wasi::clocks::{monotonic_clock, wall_clock};
+    use self::wasi::filesystem::preopens;
+    use self::wasi::filesystem::types::{Descriptor, DescriptorFlags, ErrorCode, OpenFlags, PathFlags};
+    use self::wasi::random::random;
+
+    pub(crate) fn deed(what: &str, path: &str) -> String {
+        match what {
+            "env" => format!("{:?}", environment::get_environment()),
+            "read" => format!("{:?}", read(path)),
+            "create" => format!("{:?}", open(path, OpenFlags::CREATE, DescriptorFlags::WRITE).map(drop)),
+            "remove" => format!("{:?}", folder().and_then(|folder| folder.unlink_file_at(path))),
+            "hoard" => hoard(path),
+            "time" => wall_clock::now().seconds.to_string(),
+            "random" => random::get_random_u64().to_string(),
+            "print" => {
+                let stdout = stdout::get_stdout();
+                let printed = path.as_bytes().chunks(4096).map(|bytes| stdout.blocking_write_and_flush(bytes).is_ok());
+                format!("{} lines", printed.filter(|ok| *ok).count())
+            }
+            "sleep" => {
+                monotonic_clock::subscribe_duration(3_600_000_000_000).block();
+                "slept".to_owned()
+            }
+            other => format!("`{other}` is no deed"),
+        }
+    }
+
+    fn folder() -> Result<Descriptor, ErrorCode> {
+        preopens::get_directories().into_iter().next().map(|(folder, _)| folder).ok_or(ErrorCode::NoEntry)
+    }
+
+    fn open(path: &str, open: OpenFlags, flags: DescriptorFlags) -> Result<Descriptor, ErrorCode> {
+        folder()?.open_at(PathFlags::SYMLINK_FOLLOW, path, open, flags)
+    }
+
+    fn read(path: &str) -> Result<String, ErrorCode> {
+        let (bytes, _) = open(path, OpenFlags::empty(), DescriptorFlags::READ)?.read(4096, 0)?;
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
+    }
+
+    /// Opens a file again and again, and closes none.
+    fn hoard(path: &str) -> String {
+        let opened = (0..100_000).map_while(|_| open(path, OpenFlags::empty(), DescriptorFlags::READ).ok());
+        let opened: Vec<_> = opened.collect();
+        format!("{} files", opened.len())
+    }
+}
+
+#[cfg(target_arch = "wasm32")]
+mod plugin {
+    use tidemill_sdk::{Batch, Config, Error, Failure, Filter, FilterPlan, Keep, Verdict};
+
+    struct Outsider;
+
+    impl Filter for Outsider {
+        fn open(config: Config<'_>, _plan: &mut FilterPlan<'_>) -> Result<Outsider, Error> {
+            let config = config.value()?;
+            let text = |key: &str| config[key].as_str().unwrap_or_default().to_owned();
+            if text("do") == "nothing" {
+                return Ok(Outsider);
+            }
+            Err(super::deeds::deed(&text("do"), &text("path")).into())
+        }
+
+        fn process(&mut self, _batch: &Batch<'_>) -> Result<Verdict, Failure> {
+            Ok(Verdict { keep: Keep::All, rejects: Vec::new() })
+        }
+    }
+
+    tidemill_sdk::filter!(Outsider);
+}

@@ -8,6 +8,7 @@ mod bulk_cases;
 mod cli;
 mod continuity;
 mod demo;
+mod documented;
 mod harness;
 mod keys;
 mod kill;

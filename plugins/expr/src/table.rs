@@ -87,7 +87,7 @@ pub const TYPES: [(Type, &str); 20] = [
     (Type::Numeric, "numeric"),
     (Type::Float4, "float4"),
     (Type::Float8, "float8"),
-    (Type::Text, "text, varchar, enums"),
+    (Type::Text, "text, varchar"),
     (Type::Bpchar, "char(n)"),
     (Type::Name, "name"),
     (Type::Uuid, "uuid"),
@@ -146,17 +146,18 @@ pub fn cells() -> impl Iterator<Item = (Operator, Type, Cell)> {
     all.map(|(operator, of)| (operator, of, cell(operator, of))).filter(|(.., cell)| *cell != Cell::No)
 }
 
-/// The table as Markdown.
+/// The table as Markdown: a line an operator, with its types.
 pub fn markdown() -> String {
-    let mut lines = vec!["| | ".to_owned() + &OPERATORS.map(|(_, name)| name.replace('|', "\\|")).join(" | ") + " |"];
-    lines.push("| --- |".to_owned() + &" --- |".repeat(OPERATORS.len()));
-    for (of, name) in TYPES {
-        let cells = OPERATORS.map(|(operator, _)| match cell(operator, of) {
-            Cell::Yes => "yes",
-            Cell::C => "C",
-            Cell::No => "",
+    let mut lines = vec!["| operator | types |".to_owned(), "| --- | --- |".to_owned()];
+    for (operator, name) in OPERATORS {
+        let types = TYPES.iter().filter_map(|(of, name)| match cell(operator, *of) {
+            Cell::Yes => Some((*name).to_owned()),
+            Cell::C => Some(format!("{name} with `collate \"C\"`")),
+            Cell::No => None,
         });
-        lines.push(format!("| {name} | {} |", cells.join(" | ")));
+        let types = types.collect::<Vec<_>>();
+        let types = if types.len() == TYPES.len() { "all".to_owned() } else { types.join(", ") };
+        lines.push(format!("| {} | {types} |", name.replace('|', "\\|")));
     }
     lines.join("\n") + "\n"
 }

@@ -3,14 +3,15 @@
 //! `{"columns": ["name", "price"]}` lets these columns out, in this order; `{"columns": {"title": "name"}}` lets `name` out as
 //! `title`, and `{"columns": {"full": "first || ' ' || last"}}` makes a column. A column that only passes never crosses into this
 //! plugin: the plan says all about it. A name with points makes objects, which are columns of JSON that this plugin writes;
-//! where nulls are dropped it writes the whole document.
+//! where nulls are dropped it writes the whole document. Names that an earlier stage gave the documents go through by themselves.
 
 mod json;
 mod shape;
 
 use tidemill_expr::{Cell, Cells, Type, Value, fact};
 use tidemill_sdk::{
-    Batch, Buffers, Config, DataType, Error, Failure, MakeBytes, Reject, Schema, Transform, TransformPlan, Transformed,
+    Batch, Buffers, Config, DataType, Error, Failure, Field, MakeBytes, Reject, Schema, Transform, TransformPlan,
+    Transformed,
 };
 
 use crate::shape::{Content, Member, Shape};
@@ -28,34 +29,28 @@ enum Made {
     Object(Vec<(String, Made)>),
 }
 
+/// Columns that say what a document is called.
+const NAMES: [&str; 3] = ["_id", "_index", "_routing"];
+
 impl Transform for Select {
     fn open(config: Config<'_>, plan: &mut TransformPlan<'_>) -> Result<Select, Error> {
         let Shape { members, drop_nulls } = shape::read(config.value()?)?;
-        let schema = plan.schema();
-        if drop_nulls {
-            let whole = object(members, schema, plan)?;
-            plan.documents();
-            return Ok(Select { made: vec![whole], drop_nulls });
-        }
+        let given = given_names(plan.schema(), &members);
         let mut made = Vec::new();
-        for Member { name, content } in members {
-            match content {
-                Content::Column(column) => plan.pass_as(&column, name)?,
-                Content::Expression(text) => match passed(&text, schema) {
-                    Some(Passed::Column(column)) => plan.pass_as(column, name)?,
-                    Some(Passed::Fact(fact)) => plan.pass_fact(fact, name),
-                    None => {
-                        let value = bind(&name, &text, schema, plan)?;
-                        let (data_type, extension) = value.of().out();
-                        plan.make_as(name, data_type, extension);
-                        made.push(Made::Value(value));
-                    }
-                },
-                Content::Object(members) => {
-                    made.push(object(members, schema, plan)?);
-                    plan.make_as(name, DataType::Utf8, Some("arrow.json"));
-                }
+        let members = match drop_nulls {
+            false => members,
+            true => {
+                let (names, members) = members.into_iter().partition(|member| NAMES.contains(&member.name.as_str()));
+                made.push(object(members, plan.schema(), plan)?);
+                plan.documents();
+                names
             }
+        };
+        for Member { name, content } in members {
+            made.extend(out(name, content, plan)?);
+        }
+        for name in given {
+            plan.pass(&name)?;
         }
         Ok(Select { made, drop_nulls })
     }
@@ -67,6 +62,42 @@ impl Transform for Select {
         rejects.sort_by_key(|reject: &Reject| reject.row);
         rejects.dedup_by_key(|reject| reject.row);
         Ok(Transformed { rejects, ..Transformed::all(columns) })
+    }
+}
+
+/// What an earlier stage calls the documents, so that no column of the table is meant, unless it is chosen anyway.
+fn given_names(schema: &Schema, members: &[Member]) -> Vec<String> {
+    let is_given = |field: &&Field| {
+        NAMES.contains(&field.name.as_str()) && field.postgres_type.is_none() && field.extension.is_none()
+    };
+    let names = schema.fields.iter().filter(is_given).map(|field| field.name.clone());
+    names.filter(|name| members.iter().all(|member| member.name != *name)).collect()
+}
+
+/// Plans a field of the document; what has to be made for it, if anything.
+fn out(name: String, content: Content, plan: &mut TransformPlan<'_>) -> Result<Option<Made>, Error> {
+    let schema = plan.schema();
+    let text = match content {
+        Content::Column(column) => return plan.pass_as(&column, name).map(|()| None),
+        Content::Object(members) => {
+            let made = object(members, schema, plan)?;
+            plan.make_as(name, DataType::Utf8, Some("arrow.json"));
+            return Ok(Some(made));
+        }
+        Content::Expression(text) => text,
+    };
+    match passed(&text, schema) {
+        Some(Passed::Column(column)) => plan.pass_as(column, name).map(|()| None),
+        Some(Passed::Fact(fact)) => {
+            plan.pass_fact(fact, name);
+            Ok(None)
+        }
+        None => {
+            let value = bind(&name, &text, schema, plan)?;
+            let (data_type, extension) = value.of().out();
+            plan.make_as(name, data_type, extension);
+            Ok(Some(Made::Value(value)))
+        }
     }
 }
 

@@ -1,4 +1,4 @@
-use tidemill_sdk::{Field, MakeNumbers};
+use tidemill_sdk::MakeNumbers;
 
 use super::*;
 
@@ -77,6 +77,26 @@ fn names_with_points_make_objects() {
             r#"{"name":"Bo","b":{"id":null,"c":true}}"#
         ]
     );
+}
+
+#[test]
+fn names_that_an_earlier_stage_gave_go_through() {
+    let mut schema = schema();
+    for (name, of) in [("_id", None), ("_routing", None), ("_index", Some("text"))] {
+        let postgres_type = of.map(str::to_owned);
+        schema.fields.push(Field { name: name.into(), data_type: DataType::Utf8, extension: None, postgres_type });
+    }
+    for (config, columns, is_whole) in [
+        (r#"{"columns": ["name"]}"#, &["name", "_id", "_routing"][..], false),
+        (r#"{"columns": {"_id": "name", "v": 1}}"#, &["_id", "v", "_routing"], false),
+        (r#"{"columns": {"v": "name"}, "drop_nulls": true}"#, &["_id", "_routing"], true),
+        (r#"{"columns": {"v": "id", "_id": "id::text"}, "drop_nulls": true}"#, &["_id", "_routing"], true),
+    ] {
+        let mut plan = TransformPlan::new(&schema);
+        Select::open(Config::new(config), &mut plan).unwrap();
+        assert_eq!(plan.columns().iter().map(|(name, _)| *name).collect::<Vec<_>>(), columns, "{config}");
+        assert_eq!(plan.brings_documents(), is_whole);
+    }
 }
 
 #[test]

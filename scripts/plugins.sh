@@ -17,7 +17,8 @@ scripts/wasm-target.sh
 
 # The bytes of every file that a plugin is built from, each after its path, in the order of their paths.
 sources() {
-    git ls-files --cached --others --exclude-standard -- "plugins/$1" plugins/Cargo.toml plugins/Cargo.lock plugins/.cargo sdk/rust ':!sdk/rust/template' wit/0.1 |
+    git ls-files --cached --others --exclude-standard -- "plugins/$1" plugins/expr plugins/Cargo.toml plugins/Cargo.lock plugins/.cargo \
+        sdk/rust ':!sdk/rust/template' wit/0.1 |
         LC_ALL=C sort | while read -r file; do
             [ -f "$file" ] || continue
             printf '%s\n' "$file"

@@ -289,6 +289,19 @@ impl Sql {
         }
     }
 
+    /// What a `COPY … TO STDOUT` sends.
+    #[track_caller]
+    pub(crate) fn copy(&self, sql: &str) -> Vec<u8> {
+        use futures_util::TryStreamExt;
+        runtime().block_on(async {
+            let lines = self.0.copy_out(sql).await.unwrap_or_else(|error| panic!("{sql}: {error}"));
+            lines
+                .try_fold(Vec::new(), |all, line| async move { Ok([all, line.to_vec()].concat()) })
+                .await
+                .expect("the rows")
+        })
+    }
+
     #[track_caller]
     pub(crate) fn one(&self, sql: &str) -> String {
         self.rows(sql).pop().unwrap_or_else(|| panic!("{sql}: no row")).remove(0)

@@ -145,6 +145,8 @@ fn transform(plan: &TransformPlan, columns: &[Output], input: &Shape, grants: &G
                 naming.index_pattern.clone_from(&identity.index);
             }
             column.is_name = true;
+            // Whatever it was, later stages see what a stage made, and not a column of the table.
+            column.postgres_type = None;
             names = true;
         }
         if is_whole && !column.is_name {

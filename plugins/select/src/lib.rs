@@ -1,112 +1,229 @@
 //! `select`: what a document consists of, and what its parts are called.
 //!
 //! `{"columns": ["name", "price"]}` lets these columns out, in this order; `{"columns": {"title": "name"}}` lets `name` out as
-//! `title`. All of it is said in the plan, so no value of any column ever crosses into this plugin.
+//! `title`, and `{"columns": {"full": "first || ' ' || last"}}` makes a column. A column that only passes never crosses into this
+//! plugin: the plan says all about it. A name with points makes objects, which are columns of JSON that this plugin writes;
+//! where nulls are dropped it writes the whole document. Names that an earlier stage gave the documents go through by themselves.
 
-use serde_json::Value;
-use tidemill_sdk::{Batch, Config, Error, Failure, Schema, Transform, TransformPlan, Transformed};
+mod json;
+mod shape;
 
-pub struct Select;
+use tidemill_expr::{Cell, Cells, Type, Value, fact};
+use tidemill_sdk::{
+    Batch, Buffers, Config, DataType, Error, Failure, Field, MakeBytes, Reject, Schema, Transform, TransformPlan,
+    Transformed,
+};
+
+use crate::shape::{Content, Member, Shape};
+
+#[derive(Debug)]
+pub struct Select {
+    /// The columns that it makes, in the plan's order; one object is the document where it brings whole documents.
+    made: Vec<Made>,
+    drop_nulls: bool,
+}
+
+#[derive(Debug)]
+enum Made {
+    Value(Value),
+    Object(Vec<(String, Made)>),
+}
+
+/// Columns that say what a document is called.
+const NAMES: [&str; 3] = ["_id", "_index", "_routing"];
 
 impl Transform for Select {
     fn open(config: Config<'_>, plan: &mut TransformPlan<'_>) -> Result<Select, Error> {
-        for (name, column) in columns(config)? {
-            check(plan.schema(), &name, &column)?;
-            if plan.columns().iter().any(|(known, _)| *known == name) {
-                return Err(format!("column `{name}` is named twice").into());
+        let Shape { members, drop_nulls } = shape::read(config.value()?)?;
+        let given = given_names(plan.schema(), &members);
+        let mut made = Vec::new();
+        let members = match drop_nulls {
+            false => members,
+            true => {
+                let (names, members) = members.into_iter().partition(|member| NAMES.contains(&member.name.as_str()));
+                made.push(object(members, plan.schema(), plan)?);
+                plan.documents();
+                names
             }
-            plan.pass_as(&column, name)?;
+        };
+        for Member { name, content } in members {
+            made.extend(out(name, content, plan)?);
         }
-        Ok(Select)
+        for name in given {
+            plan.pass(&name)?;
+        }
+        Ok(Select { made, drop_nulls })
     }
 
-    fn process(&mut self, _batch: &Batch<'_>) -> Result<Transformed, Failure> {
-        Ok(Transformed::all(Vec::new()))
+    fn process(&mut self, batch: &Batch<'_>) -> Result<Transformed, Failure> {
+        let mut rejects = Vec::new();
+        let columns = self.made.iter().map(|made| made.column(batch, self.drop_nulls, &mut rejects)).collect();
+        // Of a row's faults the first counts.
+        rejects.sort_by_key(|reject: &Reject| reject.row);
+        rejects.dedup_by_key(|reject| reject.row);
+        Ok(Transformed { rejects, ..Transformed::all(columns) })
     }
 }
 
-/// The configured columns as (name in the document, column), in order.
-fn columns(config: Config<'_>) -> Result<Vec<(String, String)>, Error> {
-    let shape = "`columns` is a list of columns, or a map from the document's names to columns";
-    let Value::Object(mut config) = config.value()? else { return Err(shape.into()) };
-    let columns = match config.remove("columns") {
-        Some(Value::Array(names)) => {
-            names.into_iter().map(|name| text(name).map(|name| (name.clone(), name)).ok_or(shape)).collect()
-        }
-        Some(Value::Object(map)) => {
-            map.into_iter().map(|(name, column)| text(column).map(|column| (name, column)).ok_or(shape)).collect()
-        }
-        _ => Err(shape),
+/// What an earlier stage calls the documents, so that no column of the table is meant, unless it is chosen anyway.
+fn given_names(schema: &Schema, members: &[Member]) -> Vec<String> {
+    let is_given = |field: &&Field| {
+        NAMES.contains(&field.name.as_str()) && field.postgres_type.is_none() && field.extension.is_none()
     };
-    let columns: Vec<_> = columns?;
-    if let Some(key) = config.keys().next() {
-        return Err(format!("select has no setting `{key}`; the only one is `columns`").into());
-    }
-    if columns.is_empty() {
-        return Err("`columns` is empty: a document needs one column at least".into());
-    }
-    Ok(columns)
+    let names = schema.fields.iter().filter(is_given).map(|field| field.name.clone());
+    names.filter(|name| members.iter().all(|member| member.name != *name)).collect()
 }
 
-fn text(value: Value) -> Option<String> {
-    if let Value::String(text) = value { Some(text) } else { None }
+/// Plans a field of the document; what has to be made for it, if anything.
+fn out(name: String, content: Content, plan: &mut TransformPlan<'_>) -> Result<Option<Made>, Error> {
+    let schema = plan.schema();
+    let text = match content {
+        Content::Column(column) => return plan.pass_as(&column, name).map(|()| None),
+        Content::Object(members) => {
+            let made = object(members, schema, plan)?;
+            plan.make_as(name, DataType::Utf8, Some("arrow.json"));
+            return Ok(Some(made));
+        }
+        Content::Expression(text) => text,
+    };
+    match passed(&text, schema) {
+        Some(Passed::Column(column)) => plan.pass_as(column, name).map(|()| None),
+        Some(Passed::Fact(fact)) => {
+            plan.pass_fact(fact, name);
+            Ok(None)
+        }
+        None => {
+            let value = bind(&name, &text, schema, plan)?;
+            let (data_type, extension) = value.of().out();
+            plan.make_as(name, data_type, extension);
+            Ok(Some(Made::Value(value)))
+        }
+    }
 }
 
-/// Tells a misspelt column from an expression.
-fn check(schema: &Schema, name: &str, column: &str) -> Result<(), Error> {
-    let is_known = schema.fields.iter().any(|field| field.name == column);
-    let is_name = column.chars().all(|c| c.is_alphanumeric() || c == '_' || c == '$');
-    if is_known || is_name {
-        return Ok(());
+enum Passed<'a> {
+    Column(&'a str),
+    Fact(tidemill_sdk::Fact),
+}
+
+/// What needs no evaluation: a column, as its name stands in the table or as SQL writes it, or a fact of the change.
+fn passed<'a>(text: &str, schema: &'a Schema) -> Option<Passed<'a>> {
+    let field = |name: &str| schema.fields.iter().map(|field| field.name.as_str()).find(|known| *known == name);
+    let is_word = text.chars().all(|c| c.is_alphanumeric() || matches!(c, '_' | '$'));
+    let quoted = text.strip_prefix('"').and_then(|text| text.strip_suffix('"')).filter(|text| !text.contains('"'));
+    if let Some(name) =
+        field(text).or_else(|| field(&text.to_ascii_lowercase()).filter(|_| is_word)).or_else(|| field(quoted?))
+    {
+        return Some(Passed::Column(name));
     }
-    Err(format!("`{name}: {column}`: computed columns are not there yet, only names of columns").into())
+    let name = text.strip_prefix("change.").filter(|_| schema.table != "change")?;
+    fact(name).map(Passed::Fact)
+}
+
+fn bind(name: &str, text: &str, schema: &Schema, plan: &mut TransformPlan<'_>) -> Result<Value, Error> {
+    Value::bind(text, schema, plan).map_err(|refused| refused.of(&format!("column `{name}`:"), text))
+}
+
+/// An object whose parts are all read here.
+fn object(members: Vec<Member>, schema: &Schema, plan: &mut TransformPlan<'_>) -> Result<Made, Error> {
+    let mut parts = Vec::with_capacity(members.len());
+    for Member { name, content } in members {
+        let made = match content {
+            Content::Object(inner) => object(inner, schema, plan)?,
+            Content::Column(text) => Made::Value(column(&name, &text, schema, plan)?),
+            Content::Expression(text) => match passed(&text, schema) {
+                Some(Passed::Column(text)) => Made::Value(column(&name, text, schema, plan)?),
+                _ => Made::Value(bind(&name, &text, schema, plan)?),
+            },
+        };
+        parts.push((name, made));
+    }
+    Ok(Made::Object(parts))
+}
+
+fn column(name: &str, text: &str, schema: &Schema, plan: &mut TransformPlan<'_>) -> Result<Value, Error> {
+    bind(name, &format!("\"{}\"", text.replace('"', "\"\"")), schema, plan)
+}
+
+/// A part of an object with its batch's values.
+enum Part<'b> {
+    Value(Cells<'b>, Type),
+    Object(Vec<(&'b str, Part<'b>)>),
+}
+
+impl Made {
+    fn column(&self, batch: &Batch<'_>, drop_nulls: bool, rejects: &mut Vec<Reject>) -> Buffers {
+        if let Made::Value(value) = self {
+            let (buffers, mut faults) = value.make(batch);
+            rejects.append(&mut faults);
+            return buffers;
+        }
+        let part = self.part(batch, rejects);
+        let (mut column, mut json) = (MakeBytes::default(), Vec::new());
+        for row in 0..batch.rows() {
+            json.clear();
+            if !part.put(row, drop_nulls, &mut json) {
+                json.extend_from_slice(b"{}");
+            }
+            column.push(Some(&json));
+        }
+        column.finish()
+    }
+
+    fn part<'b>(&'b self, batch: &'b Batch<'b>, rejects: &mut Vec<Reject>) -> Part<'b> {
+        match self {
+            Made::Value(value) => {
+                let (cells, mut faults) = value.cells(batch);
+                rejects.append(&mut faults);
+                Part::Value(cells, value.of())
+            }
+            Made::Object(parts) => {
+                Part::Object(parts.iter().map(|(name, made)| (name.as_str(), made.part(batch, rejects))).collect())
+            }
+        }
+    }
+}
+
+impl Part<'_> {
+    /// Writes it; says whether there was anything to write, which a null is not where nulls are dropped.
+    fn put(&self, row: usize, drop_nulls: bool, into: &mut Vec<u8>) -> bool {
+        match self {
+            Part::Value(cells, of) => {
+                let cell = cells.get(row);
+                let is_null =
+                    cell == Cell::Null || matches!((cell, of), (Cell::Bytes(b"null"), Type::Json | Type::Jsonb));
+                if is_null && drop_nulls {
+                    return false;
+                }
+                json::put(cell, *of, into);
+                true
+            }
+            Part::Object(parts) => {
+                let start = into.len();
+                into.push(b'{');
+                for (name, part) in parts {
+                    let before = into.len();
+                    if before > start + 1 {
+                        into.push(b',');
+                    }
+                    json::put_text(name, into);
+                    into.push(b':');
+                    if !part.put(row, drop_nulls, into) {
+                        into.truncate(before);
+                    }
+                }
+                let is_empty = into.len() == start + 1;
+                into.push(b'}');
+                if is_empty && drop_nulls {
+                    into.truncate(start);
+                }
+                !(is_empty && drop_nulls)
+            }
+        }
+    }
 }
 
 tidemill_sdk::transform!(Select);
 
 #[cfg(test)]
-mod tests {
-    use tidemill_sdk::{DataType, Field};
-
-    use super::*;
-
-    fn schema() -> Schema {
-        let field = |name: &str| Field {
-            name: name.into(),
-            data_type: DataType::Utf8,
-            extension: None,
-            postgres_type: Some("text".into()),
-        };
-        let fields = vec![field("id"), field("name"), field("first name"), field("price")];
-        Schema { namespace: "public".into(), table: "products".into(), key: vec!["id".into()], fields, old: vec![] }
-    }
-
-    fn open(config: &str) -> Result<String, String> {
-        let schema = schema();
-        let mut plan = TransformPlan::new(&schema);
-        Select::open(Config::new(config), &mut plan).map_err(|error| error.to_string())?;
-        let columns = plan.columns();
-        Ok(columns.iter().map(|(name, of)| format!("{name}={}", of.unwrap())).collect::<Vec<_>>().join(" "))
-    }
-
-    #[test]
-    fn columns_come_out_in_the_order_of_the_configuration() {
-        assert_eq!(open(r#"{"columns": ["price", "name"]}"#).unwrap(), "price=price name=name");
-        assert_eq!(open(r#"{"columns": {"z": "name", "a": "first name"}}"#).unwrap(), "z=name a=first name");
-    }
-
-    #[test]
-    fn what_is_wrong_is_named() {
-        let refused = |config, part: &str| {
-            let error = open(config).unwrap_err();
-            assert!(error.contains(part), "{config}: {error}");
-        };
-        refused(r#"{"columns": ["nmae"]}"#, "no column `nmae`");
-        refused(r#"{"columns": ["name", "name"]}"#, "`name` is named twice");
-        refused(r#"{"columns": {"full": "name || price"}}"#, "not there yet");
-        refused(r#"{"columns": []}"#, "is empty");
-        refused(r#"{"columns": [1]}"#, "is a list of columns");
-        refused(r#"{"columns": ["name"], "column": 1}"#, "no setting `column`");
-        refused("[]", "is a list of columns");
-    }
-}
+mod tests;

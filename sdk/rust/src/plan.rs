@@ -184,6 +184,12 @@ impl<'a> FilterPlan<'a> {
         self.0.require(self.0.find_old(name)?)
     }
 
+    /// The places in the schema's fields of the required columns, in the order in which a batch brings them, for tests.
+    pub fn required(&self) -> Vec<u32> {
+        let place = |source: &Source| if let Source::Field(place) = source { Some(*place) } else { None };
+        self.0.sources.iter().filter_map(place).collect()
+    }
+
     #[cfg(target_arch = "wasm32")]
     pub(crate) fn into_requires(self) -> Vec<Source> {
         self.0.sources
@@ -268,6 +274,12 @@ impl<'a> TransformPlan<'a> {
     pub fn make(&mut self, name: impl Into<String>, data_type: DataType) {
         let field = Field { name: name.into(), data_type, extension: None, postgres_type: None };
         self.outputs.push(Output::Make(vec![field]));
+    }
+
+    /// The same for a column of a type that Arrow tells by its extension: `arrow.json`, `tidemill.numeric`.
+    pub fn make_as(&mut self, name: impl Into<String>, data_type: DataType, extension: Option<&str>) {
+        let extension = extension.map(str::to_owned);
+        self.outputs.push(Output::Make(vec![Field { name: name.into(), data_type, extension, postgres_type: None }]));
     }
 
     /// Adds a column of lists of this type. Each answer brings its buffers ([`lists`](crate::lists)), then those of the

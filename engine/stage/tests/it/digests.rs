@@ -25,9 +25,8 @@ fn files(path: &Path, into: &mut Vec<String>) {
 /// As `sources` in `scripts/plugins.sh`.
 fn sources(plugin: &str) -> String {
     let plugin = format!("plugins/{plugin}");
-    sources_of(&[&plugin, "plugins/Cargo.toml", "plugins/Cargo.lock", "plugins/.cargo", "sdk/rust", "wit/0.1"], |_| {
-        true
-    })
+    let common = ["plugins/expr", "plugins/Cargo.toml", "plugins/Cargo.lock", "plugins/.cargo", "sdk/rust", "wit/0.1"];
+    sources_of(&[&[plugin.as_str()], &common[..]].concat(), |_| true)
 }
 
 pub(crate) fn sources_of(parts: &[&str], is_source: fn(&str) -> bool) -> String {

@@ -136,6 +136,20 @@ fn facts_and_old_columns_go_into_documents() {
 }
 
 #[test]
+fn select_lets_the_names_of_an_earlier_stage_through() {
+    for (config, columns) in [
+        (r#"{"columns": {"n": "id", "first": "part || '!'"}}"#, &["n", "first"][..]),
+        (r#"{"columns": {"n": "part"}, "drop_nulls": true}"#, &[""]),
+    ] {
+        let mut both = chain(&[splitter(r#"{"split": "tags"}"#, None), stage("select", config)]);
+        let staged = run(&mut both, in_full(["a,b", "b", ""], ["a,b", "x", "y,z"]));
+        assert_eq!(names(&staged), columns);
+        assert_eq!(ids(&named(&staged).documents.id), ["1-a", "1-b", "1-b"]);
+        assert_eq!(former(&named(&staged).were), [(1, "1-a"), (1, "1-b"), (2, "3-x"), (3, "4-y"), (3, "4-z")]);
+    }
+}
+
+#[test]
 fn of_a_key_identity_the_old_image_is_the_key_where_it_changed() {
     let mut provenance = chain(&[splitter(r#"{"provenance": true, "old": ["id"]}"#, None)]);
     let staged = run(&mut provenance, by_key(["a", "b", "c"]));
@@ -202,7 +216,7 @@ fn names_are_granted_or_refused_at_open() {
     );
     refused(&[granted(r#"{"index": "name"}"#)], "does not say which indices it may name");
     refused(
-        &[granted(r#"{"id": "name"}"#), stage("select", r#"{"columns": ["name"]}"#)],
+        &[granted(r#"{"id": "name"}"#), crate::harness::hostile(r#"{"misdeed": "document-honest"}"#)],
         "leaves out `_id`, by which an earlier stage names",
     );
     let select = stage("select", r#"{"columns": ["_id", "name"]}"#);

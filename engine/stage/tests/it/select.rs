@@ -87,3 +87,33 @@ fn no_stages_leave_everything_as_it_is() {
     check(&staged);
     assert_eq!((staged.documents.clone(), staged.of), (staged.source.rows.clone(), vec![0, 1, 2, 3, 4]));
 }
+
+#[test]
+fn columns_are_computed_nested_constant_and_of_the_change() {
+    let batch = batch(&[
+        ("id", 20, ints(0..3)),
+        ("first", 25, texts(&[Some("Ann"), None, Some("Bo")])),
+        ("price", 1700, texts(&[Some("1.50"), Some("2"), None])),
+    ]);
+    let config = r#"{"columns": {"full": "first || ' ' || id", "cost": "price * 2", "kind": "'x'", "v": 2, "in.name": "first",
+        "in.at.price": "price", "op": "change.op", "of": "change.table"}}"#;
+    let mut computed = chain(&[stage("select", config)]);
+    let info = computed.open(&batch.relation).unwrap();
+    assert_eq!(info.needed, [0, 1, 2]);
+    let staged = computed.run(Arc::clone(&batch)).unwrap();
+    check(&staged);
+    assert_eq!(names(&staged), ["full", "cost", "kind", "v", "in", "op", "of"]);
+    assert_eq!(text_column(&staged, "full"), ["Ann 0", "null", "Bo 2"]);
+    assert_eq!(text_column(&staged, "cost"), ["3.00", "4", "null"]);
+    assert_eq!(staged.documents.schema().field(1).metadata()["ARROW:extension:name"], "tidemill.numeric");
+    assert_eq!(text_column(&staged, "kind"), ["x", "x", "x"]);
+    assert_eq!(text_column(&staged, "in")[0], r#"{"name":"Ann","at":{"price":1.50}}"#);
+    assert_eq!(text_column(&staged, "op")[0], "insert");
+    assert_eq!(text_column(&staged, "of")[0], batch.relation.name);
+
+    let config = r#"{"columns": {"n": "10 / id", "m": "(100 % id)::text", "k.b": "1 / (id - 1)"}}"#;
+    let staged = chain(&[stage("select", config)]).run(batch).unwrap();
+    check(&staged);
+    let rejects: Vec<_> = staged.rejects.iter().map(|reject| (reject.row, reject.code.as_str())).collect();
+    assert_eq!((staged.of, rejects), (vec![2], vec![(0, "22012"), (1, "22012")]));
+}

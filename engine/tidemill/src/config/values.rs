@@ -281,10 +281,14 @@ impl JsonSchema for Columns {
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         json_schema!({
-            "description": "What a document consists of: names of columns, or a map from field to expression.",
+            "description": "What a document consists of: names of columns, or a map from field to expression or constant.",
             "anyOf": [
                 { "type": "array", "items": { "type": "string" }, "minItems": 1 },
-                { "type": "object", "additionalProperties": { "type": "string" }, "minProperties": 1 },
+                {
+                    "type": "object",
+                    "additionalProperties": { "type": ["string", "number", "boolean"] },
+                    "minProperties": 1,
+                },
             ],
         })
     }
@@ -306,13 +310,53 @@ impl<'de> Deserialize<'de> for Columns {
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Columns, A::Error> {
                 let mut fields = Vec::new();
-                while let Some(field) = map.next_entry()? {
-                    fields.push(field);
+                while let Some((field, Expression(expression))) = map.next_entry()? {
+                    fields.push((field, expression));
                 }
                 Ok(Columns::Fields(fields))
             }
         }
         deserializer.deserialize_seq(ColumnsVisitor)
+    }
+}
+
+/// An expression; numbers and booleans are constants, which SQL writes as YAML does.
+struct Expression(String);
+
+impl<'de> Deserialize<'de> for Expression {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Expression, D::Error> {
+        struct ExpressionVisitor;
+        impl Visitor<'_> for ExpressionVisitor {
+            type Value = Expression;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a column, an expression, a number or a boolean")
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Expression, E> {
+                Ok(Expression(text.to_owned()))
+            }
+
+            fn visit_bool<E: de::Error>(self, is: bool) -> Result<Expression, E> {
+                Ok(Expression(is.to_string()))
+            }
+
+            fn visit_i64<E: de::Error>(self, number: i64) -> Result<Expression, E> {
+                Ok(Expression(number.to_string()))
+            }
+
+            fn visit_u64<E: de::Error>(self, number: u64) -> Result<Expression, E> {
+                Ok(Expression(number.to_string()))
+            }
+
+            fn visit_f64<E: de::Error>(self, number: f64) -> Result<Expression, E> {
+                match number.is_finite() {
+                    true => Ok(Expression(number.to_string())),
+                    false => Err(E::invalid_value(de::Unexpected::Float(number), &self)),
+                }
+            }
+        }
+        deserializer.deserialize_any(ExpressionVisitor)
     }
 }
 

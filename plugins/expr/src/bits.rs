@@ -80,6 +80,11 @@ impl Bits {
         self
     }
 
+    pub fn and_not(mut self, other: &Bits) -> Bits {
+        self.words.iter_mut().zip(&other.words).for_each(|(word, other)| *word &= !other);
+        self
+    }
+
     pub fn not(mut self) -> Bits {
         self.words.iter_mut().for_each(|word| *word = !*word);
         self.trimmed()
@@ -101,12 +106,27 @@ impl Bits {
         self.words[row / 64] |= 1 << (row % 64);
     }
 
+    pub fn unset(&mut self, row: usize) {
+        self.words[row / 64] &= !(1 << (row % 64));
+    }
+
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
     pub fn count(&self) -> usize {
         self.words.iter().map(|word| word.count_ones() as usize).sum()
     }
 
     pub fn ones(&self) -> impl Iterator<Item = u32> + '_ {
-        (0..self.rows).filter(|row| self.get(*row)).map(|row| row as u32)
+        self.words.iter().enumerate().flat_map(|(at, word)| {
+            let mut left = *word;
+            std::iter::from_fn(move || {
+                let bit = (left != 0).then(|| left.trailing_zeros())?;
+                left &= left - 1;
+                Some(at as u32 * 64 + bit)
+            })
+        })
     }
 
     pub fn into_keep(self) -> Keep {

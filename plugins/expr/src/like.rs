@@ -3,7 +3,7 @@
 use crate::bits::Bits;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Part {
+pub(crate) enum Part {
     Bytes(Vec<u8>),
     /// `_`
     One,
@@ -13,7 +13,7 @@ pub enum Part {
 
 /// The frequent patterns need no search back and forth.
 #[derive(Clone, Debug)]
-pub enum Pattern {
+pub(crate) enum Pattern {
     Equal(Vec<u8>),
     Begins(Vec<u8>),
     Ends(Vec<u8>),
@@ -22,11 +22,11 @@ pub enum Pattern {
 }
 
 #[derive(Clone, Debug)]
-pub struct Parts(Vec<Part>);
+pub(crate) struct Parts(Vec<Part>);
 
 /// Why a pattern is none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct EndsWithEscape;
+pub(crate) struct EndsWithEscape;
 
 impl Pattern {
     pub fn new(pattern: &str, escape: Option<char>) -> Result<Pattern, EndsWithEscape> {
@@ -84,7 +84,7 @@ impl Pattern {
 
 /// Equality that decides most rows by length and first bytes: wasm has no fast `memcmp`.
 #[inline]
-pub fn same(text: &[u8], other: &[u8]) -> bool {
+pub(crate) fn same(text: &[u8], other: &[u8]) -> bool {
     text.len() == other.len() && begins(text, other)
 }
 
@@ -141,12 +141,19 @@ fn next_char(text: &[u8], at: usize) -> usize {
 
 /// A pattern for `ilike`.
 #[derive(Clone, Debug)]
-pub struct IgnoreCase(Pattern);
+pub(crate) struct IgnoreCase(Pattern);
 
 impl IgnoreCase {
     /// Of a pattern in ASCII, in lower case.
     pub fn new(pattern: Pattern) -> IgnoreCase {
         IgnoreCase(pattern)
+    }
+
+    /// Under collation C: letters beyond ASCII have no case.
+    pub fn matches_c(&self, text: &[u8], scratch: &mut Vec<u8>) -> bool {
+        scratch.clear();
+        scratch.extend(text.iter().map(u8::to_ascii_lowercase));
+        self.0.matches(scratch)
     }
 
     /// None where it depends on the locale: the text has letters beyond ASCII, and whether those are made small matters.

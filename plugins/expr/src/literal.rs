@@ -1,8 +1,11 @@
 //! Constants in quotes, read as the type of the column that they are compared with: a part of what Postgres reads, and
-//! nothing that it would read in another way. Each gives the value, or what would be understood.
+//! nothing that it would read in another way. Each gives the value, or what would be understood. What a cast of a row's text
+//! reads is here too: that is all that Postgres reads, with its faults.
+
+use crate::fault::Fault;
 
 /// `t`, `true`, `yes`, `on`, `1` and the prefixes of the words, as Postgres' `boolin`.
-pub fn boolean(text: &str) -> Result<bool, &'static str> {
+pub(crate) fn boolean(text: &str) -> Result<bool, &'static str> {
     let word = text.trim_matches(is_space).to_ascii_lowercase();
     let is_prefix = |whole: &str, min: usize| word.len() >= min && whole.starts_with(&word);
     if is_prefix("true", 1) || is_prefix("yes", 1) || word == "on" || word == "1" {
@@ -18,8 +21,77 @@ fn is_space(char: char) -> bool {
     matches!(char, ' ' | '\t' | '\n' | '\r' | '\u{b}' | '\u{c}')
 }
 
+/// A text of a row as a whole number, as Postgres' `pg_strtoint32` and its sisters.
+pub(crate) fn to_int(text: &str, of: &'static str, (min, max): (i64, i64)) -> Result<i64, Fault> {
+    let digits = text.trim_matches(is_space);
+    let unsigned = digits.strip_prefix(['-', '+']).unwrap_or(digits);
+    if unsigned.is_empty() || !unsigned.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err(Fault::syntax(of));
+    }
+    let value = digits.parse::<i64>().ok().filter(|value| (min..=max).contains(value));
+    value.ok_or_else(|| Fault::new("22003", format!("value is out of range for type {of}")))
+}
+
+/// A text of a row as a float. Hexadecimal digits, which Postgres' C library may take, are not taken.
+pub(crate) fn to_float(text: &str, single: bool) -> Result<f64, Fault> {
+    let name = if single { "real" } else { "double precision" };
+    let digits = text.trim_matches(is_space);
+    let value = match digits.to_ascii_lowercase().as_str() {
+        "nan" => return Ok(f64::NAN),
+        "infinity" | "inf" | "+infinity" | "+inf" => return Ok(f64::INFINITY),
+        "-infinity" | "-inf" => return Ok(f64::NEG_INFINITY),
+        other if !other.bytes().all(|byte| byte.is_ascii_digit() || b"+-.e".contains(&byte)) => None,
+        other if single => other.parse::<f32>().ok().map(f64::from),
+        other => other.parse::<f64>().ok(),
+    };
+    let value = value.ok_or_else(|| Fault::syntax(name))?;
+    let is_zero = digits.bytes().take_while(|byte| *byte | 32 != b'e').all(|byte| !(b'1'..=b'9').contains(&byte));
+    if value.is_infinite() || value == 0.0 && !is_zero {
+        return Err(Fault::new("22003", format!("value is out of range for type {name}")));
+    }
+    Ok(value)
+}
+
+pub(crate) fn to_numeric(text: &str) -> Result<String, Fault> {
+    numeric(text).map_err(|_| Fault::syntax("numeric"))
+}
+
+/// With or without braces, and with hyphens behind any four digits.
+pub(crate) fn to_uuid(text: &str) -> Result<String, Fault> {
+    let inner = match text.strip_prefix('{') {
+        Some(rest) => rest.strip_suffix('}').ok_or_else(|| Fault::syntax("uuid"))?,
+        None => text,
+    };
+    let mut digits = String::with_capacity(36);
+    let (mut count, mut hyphen) = (0, false);
+    for char in inner.chars() {
+        if char == '-' && !hyphen && count > 0 && count % 4 == 0 && count < 32 {
+            hyphen = true;
+        } else if char.is_ascii_hexdigit() && count < 32 {
+            if matches!(count, 8 | 12 | 16 | 20) {
+                digits.push('-');
+            }
+            digits.push(char.to_ascii_lowercase());
+            (count, hyphen) = (count + 1, false);
+        } else {
+            return Err(Fault::syntax("uuid"));
+        }
+    }
+    if count == 32 && !hyphen { Ok(digits) } else { Err(Fault::syntax("uuid")) }
+}
+
+/// `\\x` and pairs of hexadecimal digits.
+pub(crate) fn bytea(text: &str) -> Result<Vec<u8>, &'static str> {
+    let wanted = "bytes in hexadecimal digits: \\x0aff";
+    let digits = text.strip_prefix("\\x").ok_or(wanted)?.as_bytes();
+    let (pairs, rest) = digits.as_chunks::<2>();
+    let value = |digit: u8| char::from(digit).to_digit(16).map(|digit| digit as u8);
+    let bytes: Option<Vec<u8>> = pairs.iter().map(|[a, b]| Some(value(*a)? * 16 + value(*b)?)).collect();
+    bytes.filter(|_| rest.is_empty()).ok_or(wanted)
+}
+
 /// A whole number without any of the newer ways to write one.
-pub fn integer(text: &str) -> Result<i128, &'static str> {
+pub(crate) fn integer(text: &str) -> Result<i128, &'static str> {
     let digits = text.trim_matches(is_space);
     let unsigned = digits.strip_prefix(['-', '+']).unwrap_or(digits);
     if unsigned.is_empty() || unsigned.len() > 30 || !unsigned.bytes().all(|byte| byte.is_ascii_digit()) {
@@ -28,54 +100,19 @@ pub fn integer(text: &str) -> Result<i128, &'static str> {
     digits.parse().map_err(|_| "a whole number")
 }
 
-/// What Postgres and Rust read alike.
-pub fn float(text: &str) -> Result<f64, &'static str> {
-    let digits = text.trim_matches(is_space);
-    let float = match digits.to_ascii_lowercase().as_str() {
-        "nan" => return Ok(f64::NAN),
-        "infinity" | "inf" | "+infinity" | "+inf" => return Ok(f64::INFINITY),
-        "-infinity" | "-inf" => return Ok(f64::NEG_INFINITY),
-        other if other.bytes().all(|byte| byte.is_ascii_digit() || b"+-.e".contains(&byte)) => other.parse::<f64>(),
-        _ => return Err("a number"),
-    };
-    let is_zero =
-        |text: &str| text.bytes().take_while(|byte| *byte | 32 != b'e').all(|byte| !(b'1'..=b'9').contains(&byte));
-    match float {
-        // Postgres has an error for what is too large or too small for the type.
-        Ok(float) if float.is_finite() && (float != 0.0 || is_zero(digits)) => Ok(float),
-        Ok(_) => Err("a number within the range of double precision"),
-        Err(_) => Err("a number"),
-    }
-}
-
 /// `numeric` by its digits, or one of its three words.
-pub fn numeric(text: &str) -> Result<String, &'static str> {
+pub(crate) fn numeric(text: &str) -> Result<String, &'static str> {
     let digits = text.trim_matches(is_space);
     match digits.to_ascii_lowercase().as_str() {
         "nan" => Ok("NaN".to_owned()),
         "infinity" | "inf" | "+infinity" | "+inf" => Ok("Infinity".to_owned()),
         "-infinity" | "-inf" => Ok("-Infinity".to_owned()),
-        _ => crate::decimal::spell(digits).ok_or("a number of at most 1,000 digits"),
+        _ => crate::decimal::spell(digits).ok_or("a number of at most 16,383 digits"),
     }
-}
-
-/// As Postgres writes it, or 32 digits in one, in letters of either case.
-pub fn uuid(text: &str) -> Result<String, &'static str> {
-    let wanted = "a uuid: 8-4-4-4-12 hexadecimal digits";
-    let digits: String = match text.len() {
-        36 if [8, 13, 18, 23].iter().all(|at| text.as_bytes()[*at] == b'-') => text.replace('-', ""),
-        32 => text.to_owned(),
-        _ => return Err(wanted),
-    };
-    if digits.len() != 32 || !digits.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-        return Err(wanted);
-    }
-    let digits = digits.to_ascii_lowercase();
-    Ok([&digits[..8], &digits[8..12], &digits[12..16], &digits[16..20], &digits[20..]].join("-"))
 }
 
 /// Days since 1970-01-01.
-pub fn date(text: &str) -> Result<i32, &'static str> {
+pub(crate) fn date(text: &str) -> Result<i32, &'static str> {
     match text.to_ascii_lowercase().as_str() {
         "infinity" => Ok(i32::MAX),
         "-infinity" => Ok(i32::MIN),
@@ -87,14 +124,14 @@ pub fn date(text: &str) -> Result<i32, &'static str> {
 }
 
 /// Microseconds since midnight.
-pub fn time(text: &str) -> Result<i64, &'static str> {
+pub(crate) fn time(text: &str) -> Result<i64, &'static str> {
     let mut rest = text;
     take_time(&mut rest).filter(|_| rest.is_empty()).ok_or("a time: HH:MM:SS")
 }
 
 /// Microseconds since 1970-01-01 00:00; with a zone as UTC. Which of both a type is, is asked for strictly, since Postgres
 /// would leave out a zone that does not belong there and take one from the session where it is missing.
-pub fn timestamp(text: &str, zoned: bool) -> Result<i64, &'static str> {
+pub(crate) fn timestamp(text: &str, zoned: bool) -> Result<i64, &'static str> {
     let wanted = if zoned {
         "a time with its zone: YYYY-MM-DD HH:MM:SS+00"
     } else {
@@ -243,10 +280,19 @@ mod tests {
         }
         assert!(boolean("o").is_err() && boolean("").is_err() && boolean("truex").is_err());
         assert_eq!((integer(" -12 "), integer("1.0").is_err(), integer("").is_err()), (Ok(-12), true, true));
-        assert_eq!((float("1e3"), float("-inf"), float("0e5")), (Ok(1000.0), Ok(f64::NEG_INFINITY), Ok(0.0)));
-        assert!(float("1e999").is_err() && float("1e-999").is_err() && float("0x1p3").is_err() && float("").is_err());
-        assert_eq!(uuid("A0EEBC99-9C0B-4EF8-BB6D-6BB9BD380A11").unwrap(), "a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11");
-        assert_eq!(uuid("a0eebc999c0b4ef8bb6d6bb9bd380a11").unwrap(), "a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11");
-        assert!(uuid("{a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11}").is_err() && uuid("a0eebc99").is_err());
+        assert_eq!((to_float("1e3", false), to_float("-inf", false)), (Ok(1000.0), Ok(f64::NEG_INFINITY)));
+        for wrong in ["1e999", "1e-999", "0x1p3", ""] {
+            assert!(to_float(wrong, false).is_err(), "{wrong}");
+        }
+        let is = "a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11";
+        for text in [
+            "A0EEBC99-9C0B-4EF8-BB6D-6BB9BD380A11",
+            "a0eebc999c0b4ef8bb6d6bb9bd380a11",
+            "{a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11}",
+            "a0ee-bc99-9c0b-4ef8-bb6d-6bb9-bd38-0a11",
+        ] {
+            assert_eq!(to_uuid(text).as_deref(), Ok(is));
+        }
+        assert!(to_uuid("a0eebc99").is_err() && to_uuid("-a0eebc999c0b4ef8bb6d6bb9bd380a11").is_err());
     }
 }

@@ -4,7 +4,7 @@ use std::cmp::Ordering;
 
 /// A number as `numeric` orders them: below all -Infinity, above all Infinity and then NaN, which equals itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Numeric<'a> {
+pub(crate) enum Numeric<'a> {
     NegativeInfinity,
     Finite(Decimal<'a>),
     Infinity,
@@ -13,7 +13,7 @@ pub enum Numeric<'a> {
 
 /// Digits without leading zeros before the point and trailing zeros after it. Zero has none and is not negative.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Decimal<'a> {
+pub(crate) struct Decimal<'a> {
     negative: bool,
     whole: &'a [u8],
     fraction: &'a [u8],
@@ -85,8 +85,11 @@ impl<'a> Numeric<'a> {
     }
 }
 
-/// Writes a constant's digits out: `1.5e3` is `1500`. None where it is no number, or one of more than 1,000 digits.
-pub fn spell(constant: &str) -> Option<String> {
+/// More digits are not written out.
+const DIGITS_MAX: usize = 16_383;
+
+/// Writes a constant's digits out: `1.5e3` is `1500`. None where it is no number, or one of too many digits.
+pub(crate) fn spell(constant: &str) -> Option<String> {
     let (negative, unsigned) = match constant.as_bytes().first()? {
         b'-' => (true, &constant[1..]),
         b'+' => (false, &constant[1..]),
@@ -99,8 +102,8 @@ pub fn spell(constant: &str) -> Option<String> {
     let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
     let digits = format!("{whole}{fraction}");
     if digits.is_empty()
-        || digits.len() > 1000
-        || exponent.unsigned_abs() > 1000
+        || digits.len() > DIGITS_MAX
+        || exponent.unsigned_abs() as usize > DIGITS_MAX
         || !digits.bytes().all(|b| b.is_ascii_digit())
     {
         return None;
@@ -113,7 +116,9 @@ pub fn spell(constant: &str) -> Option<String> {
     } else {
         (digits[..point as usize].to_owned(), digits[point as usize..].to_owned())
     };
-    let sign = if negative { "-" } else { "" };
+    let before = before.trim_start_matches('0');
+    let before = if before.is_empty() { "0" } else { before };
+    let sign = if negative && digits.bytes().any(|digit| digit != b'0') { "-" } else { "" };
     Some(if after.is_empty() { format!("{sign}{before}") } else { format!("{sign}{before}.{after}") })
 }
 
@@ -171,7 +176,9 @@ mod tests {
             ("5.", Some("5")),
             ("12.34e1", Some("123.4")),
             ("+7", Some("7")),
-            ("1e2000", None),
+            ("1e20000", None),
+            ("-0.0", Some("0.0")),
+            ("007", Some("7")),
             ("", None),
             ("-", None),
             ("1_000", None),

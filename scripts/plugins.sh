@@ -44,5 +44,5 @@ install_into() {
     mv "$folder/DIGESTS.new" "$folder/DIGESTS"
 }
 install_into shipped where=where_ select=select
-install_into fixtures hostile=hostile clock=clock outsider=outsider splitter=splitter
+install_into fixtures hostile=hostile clock=clock outsider=outsider splitter=splitter words=words
 ls -l plugins/shipped/*.wasm plugins/fixtures/*.wasm | awk '{ print "plugins:", $9, $5, "bytes" }'

@@ -13,6 +13,7 @@ mod keys;
 mod kill;
 mod naming;
 mod servers;
+mod shipped;
 mod sink;
 mod stream;
 mod trouble;

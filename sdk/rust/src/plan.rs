@@ -286,6 +286,13 @@ impl<'a> TransformPlan<'a> {
         self.outputs.push(Output::Make(vec![field]));
     }
 
+    /// The same for a column of JSON, which stands in the document as it is: utf8 without raw newlines.
+    pub fn make_json(&mut self, name: impl Into<String>) {
+        let extension = Some("arrow.json".to_owned());
+        let field = Field { name: name.into(), data_type: DataType::Utf8, extension, postgres_type: None };
+        self.outputs.push(Output::Make(vec![field]));
+    }
+
     /// Each answer brings whole documents, as JSON. Of what `pass` and `make` name there may then be only `_id`, `_index` and
     /// `_routing`.
     pub fn documents(&mut self) {

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Fuzzes the parsers by libFuzzer, on stable Rust: the compiler's own coverage pass needs no nightly.
 #   fuzz.sh                    each target for 20 seconds
-#   fuzz.sh TARGET [SECONDS]   one of them; pgoutput, copy, answer
+#   fuzz.sh TARGET [SECONDS]   one of them; pgoutput, copy, answer, plugin_answer, component
 #   fuzz.sh TARGET FILE        an input again, such as a find
 # It goes on from what it learnt in earlier runs (TARGET_DIR/fuzz/corpus); finds go to TARGET_DIR/fuzz/finds. A find that
 # was mended becomes a file of tests/fuzz/corpus, which the tests of the crates read.

@@ -12,10 +12,10 @@ use tidemill_change::{ChangeBatch, Former, Named, Names, OldImage, Reject, Relat
 use crate::World;
 use crate::error::{Error, Kind};
 use crate::frame::{Finished, Frame};
-use crate::instance::{Logs, Metric};
 use crate::limits::OPENED_MAX;
 use crate::plan::{ID, INDEX, ROUTING};
 use crate::removal::{self, Asked};
+use crate::said::{Logs, Metric};
 use crate::shape::{Naming, Shape};
 use crate::stage::{OpenStage, Shared, Stage, StageStats};
 
@@ -136,6 +136,14 @@ impl Chain {
         Ok(Staged { source: batch, documents, of, rejects, named })
     }
 
+    /// What each stage asked for of a table on which it was opened, in words.
+    pub fn requires(&self, table: TableId) -> Vec<Vec<String>> {
+        self.opened
+            .get(&table)
+            .map(|opened| opened.stages.iter().map(OpenStage::asked_for).collect())
+            .unwrap_or_default()
+    }
+
     /// What each stage did so far.
     pub fn stats(&self) -> impl ExactSizeIterator<Item = (&str, &StageStats)> {
         self.stages.iter().map(|stage| stage.name.as_str()).zip(&self.stats)
@@ -143,12 +151,12 @@ impl Chain {
 
     /// What guests logged since the last call; ask after every batch.
     pub fn take_logs(&mut self) -> Logs {
-        std::mem::take(&mut self.shared.logs)
+        self.shared.heard.take_logs()
     }
 
     /// The guests' own metrics by stage and name; counts are what was added since the last call.
     pub fn take_metrics(&mut self) -> BTreeMap<(String, String), Metric> {
-        std::mem::take(&mut self.shared.metrics)
+        self.shared.heard.take_metrics()
     }
 
     fn ensure_open(&mut self, relation: &Arc<Relation>) -> Result<(), Error> {

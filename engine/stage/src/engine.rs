@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use wasmtime::{Config, EngineWeak};
 
+use crate::Limits;
 use crate::cache::Cache;
 use crate::error::{Error, Kind};
 
@@ -17,6 +18,7 @@ const TICK: Duration = Duration::from_millis(10);
 pub struct Engine {
     wasmtime: wasmtime::Engine,
     cache: Option<Arc<Cache>>,
+    stack_bytes: usize,
 }
 
 impl std::fmt::Debug for Engine {
@@ -27,9 +29,16 @@ impl std::fmt::Debug for Engine {
 
 impl Engine {
     pub fn new() -> Result<Engine, Error> {
+        Engine::with_stack(Limits::default().stack_bytes)
+    }
+
+    /// Its stages may nest calls so deep. Threads that run or open them need [`Limits::THREAD_STACK_BYTES`].
+    pub fn with_stack(stack_bytes: usize) -> Result<Engine, Error> {
         let mut config = Config::new();
         config.wasm_component_model(true);
         config.epoch_interruption(true);
+        let stack_bytes = stack_bytes.min(Limits::STACK_BYTES_MAX);
+        config.max_wasm_stack(stack_bytes);
         // The same rows give the same documents, on whatever processor.
         config.cranelift_nan_canonicalization(true);
         config.relaxed_simd_deterministic(true);
@@ -41,12 +50,16 @@ impl Engine {
             .name("epoch".to_owned())
             .spawn(move || tick(&weak))
             .map_err(|error| fail(format!("no thread can be made for the deadlines of plugins: {error}")))?;
-        Ok(Engine { wasmtime, cache: None })
+        Ok(Engine { wasmtime, cache: None, stack_bytes })
     }
 
     /// Keeps what it compiles.
     pub fn with_cache(self, cache: Cache) -> Engine {
         Engine { cache: Some(Arc::new(cache)), ..self }
+    }
+
+    pub(crate) fn stack_bytes(&self) -> usize {
+        self.stack_bytes
     }
 
     pub(crate) fn cache(&self) -> Option<&Cache> {

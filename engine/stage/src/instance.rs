@@ -2,109 +2,24 @@
 //!
 //! A call that trapped or ran out of something leaves the store in an unknown state: the caller drops the instance.
 
-use std::collections::BTreeMap;
-use std::time::Duration;
-
 use wasmtime::component::{ComponentNamedList, Func, Lift, Linker, Lower};
-use wasmtime::{ResourceLimiter, Store, StoreContextMut, Trap};
+use wasmtime::{FrameInfo, ResourceLimiter, Store, StoreContextMut, Trap, WasmBacktrace};
 use wasmtime_wasi::{WasiCtxView, WasiView};
 
-pub use crate::abi::Level;
-use crate::abi::{self, Batch, Failure, FilterPlan, Schema, TransformPlan, Transformed, Verdict};
+use crate::abi::{self, Batch, Failure, FilterPlan, Level, Rows, Schema, TransformPlan, Transformed, Verdict};
 use crate::engine::ticks;
 use crate::grants::{Grants, Wasi};
-use crate::limits::{
-    ANSWER_BYTES_MAX, INSTANCES_MAX, LOG_LINE_BYTES_MAX, LOG_LINES_A_CALL_MAX, LOG_LINES_MAX, METRIC_NAME_BYTES_MAX,
-    METRICS_MAX, TABLE_ELEMENTS_MAX, cut,
-};
+use crate::limits::{BACKTRACE_FRAMES_MAX, LOG_LINE_BYTES_MAX, cut};
+use crate::said::{Heard, Metric, Said};
 use crate::{Limits, Plugin, World};
-
-/// A line that a guest logged.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LogLine {
-    pub stage: String,
-    pub level: Level,
-    pub message: String,
-}
-
-/// What guests logged since the last time that somebody asked.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Logs {
-    pub lines: Vec<LogLine>,
-    /// Lines that were not kept because there were too many.
-    pub dropped: u64,
-}
-
-/// A metric of a guest's own.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Metric {
-    /// What was added since the last time that somebody asked.
-    Count(u64),
-    Gauge(f64),
-}
-
-/// What a guest said in the calls since the last [`Said::drain_into`].
-#[derive(Debug, Default)]
-pub(crate) struct Said {
-    lines: Vec<(Level, String)>,
-    dropped: u64,
-    pub(crate) metrics: BTreeMap<String, Metric>,
-}
-
-impl Said {
-    fn log(&mut self, level: Level, message: String) {
-        if self.lines.len() < LOG_LINES_A_CALL_MAX {
-            self.lines.push((level, cut(message, LOG_LINE_BYTES_MAX)));
-        } else {
-            self.dropped += 1;
-        }
-    }
-
-    fn metric(&mut self, name: &str) -> Option<&mut Metric> {
-        let mut chars = name.bytes();
-        let is_name = chars.next().is_some_and(|first| first.is_ascii_lowercase())
-            && chars.all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'_');
-        if !is_name || name.len() > METRIC_NAME_BYTES_MAX {
-            return None;
-        }
-        if !self.metrics.contains_key(name) {
-            if self.metrics.len() >= METRICS_MAX {
-                return None;
-            }
-            self.metrics.insert(name.to_owned(), Metric::Count(0));
-        }
-        self.metrics.get_mut(name)
-    }
-
-    /// What it printed becomes lines of the log.
-    fn print(&mut self, wasi: &mut Wasi) {
-        for (level, line) in wasi.drain() {
-            self.log(level, line);
-        }
-    }
-
-    /// The last thing it said before it trapped: an SDK logs the panic's message and place.
-    fn panic(&self) -> Option<&str> {
-        let (level, message) = self.lines.last()?;
-        (*level == Level::Error).then_some(message)
-    }
-
-    pub(crate) fn drain_into(&mut self, stage: &str, logs: &mut Logs) {
-        logs.dropped += std::mem::take(&mut self.dropped);
-        for (level, message) in self.lines.drain(..) {
-            if logs.lines.len() < LOG_LINES_MAX {
-                logs.lines.push(LogLine { stage: stage.to_owned(), level, message });
-            } else {
-                logs.dropped += 1;
-            }
-        }
-    }
-}
 
 /// The host's side of a store.
 #[derive(Debug)]
 pub(crate) struct Host {
-    memory_bytes_max: usize,
+    limits: Limits,
+    /// What all its memories and tables have together.
+    memory_bytes: usize,
+    table_elements: usize,
     /// The limit that kept a memory or table from growing; a call that then fails, failed by it.
     breach: Option<String>,
     said: Said,
@@ -129,33 +44,40 @@ impl Host {
 }
 
 impl ResourceLimiter for Host {
-    fn memory_growing(&mut self, _current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
-        let fits = desired <= self.memory_bytes_max;
-        if !fits {
-            let mib = self.memory_bytes_max >> 20;
+    fn memory_growing(&mut self, current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
+        let together = self.memory_bytes.saturating_add(desired.saturating_sub(current));
+        let fits = together <= self.limits.memory_bytes;
+        if fits {
+            self.memory_bytes = together;
+        } else {
+            let mib = self.limits.memory_bytes >> 20;
             self.breach = Some(format!("it needs more than its {mib} MiB of memory: raise `limits.memory`"));
         }
         Ok(fits)
     }
 
-    fn table_growing(&mut self, _current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
-        let fits = desired <= TABLE_ELEMENTS_MAX;
-        if !fits {
-            self.breach = Some(format!("it needs a table of more than {TABLE_ELEMENTS_MAX} elements"));
+    fn table_growing(&mut self, current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
+        let max = self.limits.table_elements;
+        let together = self.table_elements.saturating_add(desired.saturating_sub(current));
+        let fits = together <= max;
+        if fits {
+            self.table_elements = together;
+        } else {
+            self.breach = Some(format!("it needs tables of more than {max} elements: raise `limits.tables`"));
         }
         Ok(fits)
     }
 
     fn instances(&self) -> usize {
-        INSTANCES_MAX
+        self.limits.instances
     }
 
     fn tables(&self) -> usize {
-        INSTANCES_MAX
+        self.limits.instances
     }
 
     fn memories(&self) -> usize {
-        INSTANCES_MAX
+        self.limits.instances
     }
 }
 
@@ -225,7 +147,6 @@ pub(crate) struct Instance {
     store: Store<Host>,
     process: Func,
     world: World,
-    deadline: Duration,
 }
 
 /// Why an instance could not be opened.
@@ -239,26 +160,33 @@ pub(crate) enum NotOpened {
 }
 
 impl Instance {
-    /// Instantiates a plugin and opens it. What it says goes to `said` even where it fails.
+    /// Instantiates a plugin and opens it. What it says is heard even where it fails.
     pub(crate) fn open(
         plugin: &Plugin,
         limits: &Limits,
         config: &str,
         schema: &Schema,
         grants: &Grants,
-        logs: (&str, &mut Logs),
+        heard: (&str, &mut Heard),
     ) -> Result<(Instance, GuestPlan), NotOpened> {
         grants.allow(plugin.imports()).map_err(NotOpened::Refused)?;
         let wasi = (!plugin.imports().is_empty()).then(|| Wasi::new(grants)).transpose().map_err(NotOpened::Refused)?;
-        let host = Host { memory_bytes_max: limits.memory_bytes, breach: None, said: Said::default(), wasi };
+        let host = Host {
+            limits: Limits { stack_bytes: plugin.engine().stack_bytes(), ..*limits },
+            memory_bytes: 0,
+            table_elements: 0,
+            breach: None,
+            said: Said::new(limits.log_lines, limits.metrics),
+            wasi,
+        };
         let mut store = Store::new(plugin.engine().wasmtime(), host);
         store.limiter(|host| host);
-        store.set_hostcall_fuel(ANSWER_BYTES_MAX);
+        store.set_hostcall_fuel(limits.output_bytes);
         store.epoch_deadline_trap();
         let result = Instance::open_in(&mut store, plugin, limits, config, schema);
-        store.data_mut().said().drain_into(logs.0, logs.1);
+        heard.1.take(heard.0, store.data_mut().said());
         let (process, plan) = result?;
-        let instance = Instance { store, process, world: plugin.world(), deadline: limits.deadline };
+        let instance = Instance { store, process, world: plugin.world() };
         Ok((instance, plan))
     }
 
@@ -272,7 +200,7 @@ impl Instance {
         store.set_epoch_deadline(ticks(limits.deadline));
         let instance = match plugin.pre.instantiate(&mut *store) {
             Ok(instance) => instance,
-            Err(error) => return Err(NotOpened::Failed(failed(store, &error, limits.deadline))),
+            Err(error) => return Err(NotOpened::Failed(failed(store, &error))),
         };
         let misfit = || NotOpened::Misfit(format!("plugin `{}` exports no functions of the contract", plugin.name()));
         let open = instance.get_func(&mut *store, plugin.open).ok_or_else(misfit)?;
@@ -293,14 +221,15 @@ impl Instance {
         match plan {
             Ok(Ok(plan)) => Ok((process, plan)),
             Ok(Err(message)) => Err(NotOpened::Refused(cut(message, LOG_LINE_BYTES_MAX))),
-            Err(error) => Err(NotOpened::Failed(failed(store, &error, limits.deadline))),
+            Err(error) => Err(NotOpened::Failed(failed(store, &error))),
         }
     }
 
     /// One call. After `Err` the instance must be dropped.
     pub(crate) fn process(&mut self, batch: Batch<'_>) -> Result<Result<GuestAnswer, Failure>, Failed> {
         let store = &mut self.store;
-        store.set_epoch_deadline(ticks(self.deadline));
+        let limits = store.data().limits;
+        store.set_epoch_deadline(ticks(limits.deadline));
         // The functions' types were checked when the instance was opened; a borrowed batch has a type of its own a call.
         let answer = match self.world {
             World::Filter => self
@@ -314,7 +243,20 @@ impl Instance {
                 .and_then(|process| process.call(&mut *store, (batch,)))
                 .map(|(answer,)| answer.map(GuestAnswer::Transformed)),
         };
-        answer.map_err(|error| failed(store, &error, self.deadline))
+        match answer {
+            Ok(Ok(GuestAnswer::Transformed(Transformed { rows: Rows::Indices(indices), .. })))
+                if indices.len() > limits.rows_out =>
+            {
+                let (rows, max) = (indices.len(), limits.rows_out);
+                Err(Failed::limit(format!("{rows} rows come out of it, and {max} may: raise `limits.rows_out`")))
+            }
+            answer => answer.map_err(|error| failed(store, &error)),
+        }
+    }
+
+    /// The memory that it has: there is none that shrinks.
+    pub(crate) fn memory_bytes(&self) -> usize {
+        self.store.data().memory_bytes
     }
 
     pub(crate) fn said(&mut self) -> &mut Said {
@@ -331,22 +273,56 @@ where
 }
 
 /// Says in a user's words why a call ended without an answer.
-fn failed(store: &mut Store<Host>, error: &wasmtime::Error, deadline: Duration) -> Failed {
+fn failed(store: &mut Store<Host>, error: &wasmtime::Error) -> Failed {
     let host = store.data_mut();
     if let Some(breach) = host.breach.take() {
         return Failed::limit(breach);
     }
-    match error.downcast_ref::<Trap>() {
-        Some(Trap::Interrupt) => Failed {
-            is_deadline: true,
-            code: "deadline",
-            message: format!("it did not answer within its deadline of {deadline:?}: raise `limits.deadline`"),
-        },
-        Some(Trap::StackOverflow) => Failed::limit("it needs more stack than there is: does it recurse without end?"),
-        Some(trap) => {
-            let said = host.said().panic().map(|said| format!(": {said}")).unwrap_or_default();
-            Failed { is_deadline: false, code: "trap", message: format!("it trapped ({trap}){said}") }
+    let limits = host.limits;
+    let Some(trap) = error.downcast_ref::<Trap>() else { return no_answer(error, &limits) };
+    match trap {
+        Trap::Interrupt => {
+            let deadline = limits.deadline;
+            let message = format!("it did not answer within its deadline of {deadline:?}: raise `limits.deadline`");
+            Failed { is_deadline: true, code: "deadline", message }
         }
-        None => Failed::answer(format!("its answer is none: {}", error.root_cause())),
+        Trap::StackOverflow => {
+            let kib = limits.stack_bytes >> 10;
+            let message = format!(
+                "it needs more than its {kib} KiB of stack: raise `limits.stack`, unless it recurses without end"
+            );
+            Failed::limit(message)
+        }
+        trap => {
+            let said = host.said().panic().map(|said| format!(": {said}")).unwrap_or_default();
+            let message = format!("it trapped ({trap}){said}{}", backtrace(error));
+            Failed { is_deadline: false, code: "trap", message }
+        }
     }
+}
+
+/// What wasmtime has no type for is told by its words; a test holds them.
+fn no_answer(error: &wasmtime::Error, limits: &Limits) -> Failed {
+    let message = error.root_cause().to_string();
+    if message.contains("hostcalls has been exhausted") {
+        let mib = limits.output_bytes >> 20;
+        return Failed::limit(format!("it answers with more than {mib} MiB: raise `limits.output`"));
+    }
+    if message.contains("resource limit exceeded") {
+        let max = limits.instances;
+        return Failed::limit(format!(
+            "it has more than {max} core instances, memories or tables: raise `limits.instances`"
+        ));
+    }
+    Failed::answer(format!("its answer is none: {message}"))
+}
+
+/// The functions that it was in, innermost first, as far as it has their names.
+fn backtrace(error: &wasmtime::Error) -> String {
+    let Some(backtrace) = error.downcast_ref::<WasmBacktrace>() else { return String::new() };
+    let name = |frame: &FrameInfo| match frame.func_name() {
+        Some(name) => format!("\n  in {:#}", rustc_demangle::demangle(name)),
+        None => format!("\n  in function {}", frame.func_index()),
+    };
+    backtrace.frames().iter().take(BACKTRACE_FRAMES_MAX).map(name).collect()
 }

@@ -14,6 +14,7 @@ mod abi;
 mod cache;
 mod chain;
 mod check;
+mod crossing;
 mod engine;
 mod error;
 mod frame;
@@ -25,17 +26,20 @@ mod plan;
 mod plugin;
 mod push;
 mod removal;
+mod said;
 mod shape;
 mod stage;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 
 pub use cache::Cache;
 pub use chain::{Chain, NamedInfo, OpenedInfo, OutColumn};
 pub use engine::Engine;
 pub use error::Error;
 pub use grants::{Folder, Grants, Identity};
-pub use instance::{Level, LogLine, Logs, Metric};
 pub use limits::Limits;
 pub use plugin::{Plugin, World};
+pub use said::{Level, LogLine, Logs, Metric};
 pub use stage::{Stage, StageStats};
 
 // Columns cross as they lie in memory, and the contract says little-endian.

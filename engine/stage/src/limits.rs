@@ -2,52 +2,76 @@
 
 use std::time::Duration;
 
-/// A stage's limits, as its configuration has them.
+/// A stage's limits, as its configuration has them. Each field is called there as its comment begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// The linear memory of one instance.
-    pub memory_bytes: usize,
-    /// The time of one call.
+    /// `deadline`: the time of one call.
     pub deadline: Duration,
+    /// `memory`: the linear memories of one instance, together.
+    pub memory_bytes: usize,
+    /// `stack`: what the calls within a call may nest.
+    pub stack_bytes: usize,
+    /// `tables`: the elements of an instance's tables, together. They are function pointers: a large interpreter has some tens of thousands.
+    pub table_elements: usize,
+    /// `instances`: core instances, memories and tables in one component. Those of Rust have a handful, Python's some tens.
+    pub instances: usize,
+    /// `component`: a component's size. Those with an interpreter in them have up to 33 MB.
+    pub component_bytes: usize,
+    /// `output`: what a guest hands to the host in one call, returned columns included.
+    pub output_bytes: usize,
+    /// `rows_out`: the rows that may come out of one call, fan-out included.
+    pub rows_out: usize,
+    /// `log_lines`: lines a second; what comes beyond is counted.
+    pub log_lines: usize,
+    /// `metrics`: names of a plugin's own metrics.
+    pub metrics: usize,
+    /// `failing_rows`: rows of one batch that may each make the plugin fail. More, and it is the plugin that is broken.
+    pub failing_rows: usize,
+}
+
+impl Limits {
+    pub const STACK_BYTES_MAX: usize = 4 << 20;
+    /// What a thread that runs or opens stages needs as its own stack.
+    pub const THREAD_STACK_BYTES: usize = 2 * Limits::STACK_BYTES_MAX;
 }
 
 impl Default for Limits {
     fn default() -> Limits {
-        Limits { memory_bytes: 256 << 20, deadline: Duration::from_secs(10) }
+        Limits {
+            deadline: Duration::from_secs(10),
+            memory_bytes: 256 << 20,
+            stack_bytes: 512 << 10,
+            table_elements: 1 << 20,
+            instances: 256,
+            component_bytes: 128 << 20,
+            output_bytes: 256 << 20,
+            rows_out: 1 << 20,
+            log_lines: 100,
+            metrics: 64,
+            failing_rows: 64,
+        }
     }
 }
 
-/// A component's size: Python's and JavaScript's, with their interpreters, have up to 33 MB.
-pub(crate) const COMPONENT_BYTES_MAX: usize = 128 << 20;
-/// What a guest hands to the host in one call, returned columns included.
-pub(crate) const ANSWER_BYTES_MAX: usize = 256 << 20;
-/// The rows that may come out of one call: fan-out included.
-pub(crate) const ROWS_OUT_MAX: usize = 1 << 20;
-/// The elements of all tables of an instance: function pointers, so a large interpreter has some tens of thousands.
-pub(crate) const TABLE_ELEMENTS_MAX: usize = 1 << 20;
-/// Core instances, memories and tables in one component: adapters and shims have a handful.
-pub(crate) const INSTANCES_MAX: usize = 32;
 /// The columns that a stage may let out. A Postgres table has 1,600 at most.
 pub(crate) const COLUMNS_MAX: usize = 4096;
-/// Lines of one call that are kept; what comes after is counted.
-pub(crate) const LOG_LINES_A_CALL_MAX: usize = 100;
 /// Lines kept until the caller takes them.
 pub(crate) const LOG_LINES_MAX: usize = 1000;
 /// A line's length; the rest is cut.
 pub(crate) const LOG_LINE_BYTES_MAX: usize = 4096;
+/// The functions that a trap's message names.
+pub(crate) const BACKTRACE_FRAMES_MAX: usize = 16;
+/// Lists in lists in one column.
+pub(crate) const LIST_DEPTH_MAX: usize = 8;
 /// What a plugin prints in one call.
 pub(crate) const PRINTED_BYTES_MAX: usize = 64 << 10;
 /// Files, streams and the like that an instance has open at once.
 pub(crate) const WASI_HANDLES_MAX: usize = 64;
-/// Names of a plugin's own metrics, as the contract says.
-pub(crate) const METRICS_MAX: usize = 64;
 /// A metric's name.
 pub(crate) const METRIC_NAME_BYTES_MAX: usize = 64;
 /// The code and the message of a rejected row; the rest is cut.
 pub(crate) const REJECT_CODE_BYTES_MAX: usize = 64;
 pub(crate) const REJECT_MESSAGE_BYTES_MAX: usize = 4096;
-/// Rows of one batch that may each make the plugin fail. More, and it is the plugin that is broken.
-pub(crate) const POISON_ROWS_MAX: usize = 64;
 /// A batch of at least so many rows of which every single one makes the plugin fail tells the same.
 pub(crate) const POISON_BATCH_ROWS_MIN: usize = 8;
 /// Calls of one batch that may pass their deadline: enough to find two rows among 10,000, little enough that a

@@ -12,7 +12,6 @@ use crate::engine::Engine;
 use crate::error::{Error, Kind};
 use crate::grants::{add_wasi, givers};
 use crate::instance::{Host, add_imports};
-use crate::limits::COMPONENT_BYTES_MAX;
 
 /// Which of the contract's worlds a component is of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -137,10 +136,6 @@ fn component(engine: &Engine, sha256: &str, bytes: &[u8]) -> wasmtime::Result<(C
 
 /// Tells apart what people take for a component.
 fn check_header(bytes: &[u8]) -> Result<(), String> {
-    if bytes.len() > COMPONENT_BYTES_MAX {
-        let (is, max) = (bytes.len() >> 20, COMPONENT_BYTES_MAX >> 20);
-        return Err(format!("has {is} MiB, and a component may have {max} MiB: strip it"));
-    }
     match bytes {
         [0, b'a', b's', b'm', 1, 0, 0, 0, ..] => {
             Err("is a core module, not a component: link it with `wasm-component-ld`, or pass it through \

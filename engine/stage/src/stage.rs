@@ -2,10 +2,10 @@
 //! that make it fail.
 //!
 //! A batch whose call traps or ends in no proper answer is cut in halves on new instances until the poison rows stand
-//! alone: for p of them among n rows that takes at most 2·p·⌈log2 n⌉ + 1 calls. A batch whose halves pass was
+//! alone: for p of them among n rows that takes at most 2·p·⌈log2 n⌉ + 2 calls. One of them is a second try of the whole where the
+//! instance had answered before, since what failed it may have come together over many calls. A batch whose halves pass was
 //! too large: from then on the stage's batches are no larger than what passed.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -15,16 +15,18 @@ use arrow_select::concat::concat;
 use arrow_select::take::take;
 use tidemill_change::Reject;
 
-use crate::abi::{Batch, Failure, Schema};
+use crate::abi::{Batch, Failure, Field, Schema, Source};
 use crate::check::{self, Answer, Picked, Refused};
+use crate::crossing;
 use crate::error::{Error, Kind};
 use crate::frame::Frame;
 use crate::grants::Grants;
-use crate::instance::{Failed, GuestPlan, Instance, Logs, Metric, NotOpened};
+use crate::instance::{Failed, GuestPlan, Instance, NotOpened};
 use crate::known::Known;
-use crate::limits::{DEADLINES_A_BATCH_MAX, METRICS_MAX, POISON_BATCH_ROWS_MIN, POISON_ROWS_MAX};
+use crate::limits::{DEADLINES_A_BATCH_MAX, POISON_BATCH_ROWS_MIN};
 use crate::plan::{From, Given, Plan};
 use crate::push::Scratch;
+use crate::said::Heard;
 use crate::shape::Shape;
 use crate::{Limits, Plugin};
 
@@ -57,33 +59,21 @@ pub struct StageStats {
     pub rejects: u64,
     /// Calls that ended in no answer; each cost an instance.
     pub failures: u64,
+    /// Instances made anew in the place of those.
+    pub restarts: u64,
+    /// The most linear memory that an instance had.
+    pub memory_bytes: usize,
     pub busy: Duration,
+    /// What crossed to the guest, and what came back.
+    pub bytes_in: u64,
+    pub bytes_out: u64,
 }
 
 /// What the stages of a chain share while a batch runs.
 #[derive(Debug, Default)]
 pub(crate) struct Shared {
     pub(crate) scratch: Scratch,
-    pub(crate) logs: Logs,
-    pub(crate) metrics: BTreeMap<(String, String), Metric>,
-    /// Every metric that was ever named, by stage and name: bounded, since whoever shows them keeps them.
-    metric_names: BTreeSet<(String, String)>,
-}
-
-impl Shared {
-    fn add_metric(&mut self, stage: &str, name: String, metric: Metric) {
-        let key = (stage.to_owned(), name);
-        if !self.metric_names.contains(&key) {
-            if self.metric_names.iter().filter(|(of, _)| of == stage).count() >= METRICS_MAX {
-                return;
-            }
-            self.metric_names.insert(key.clone());
-        }
-        match (self.metrics.get_mut(&key), metric) {
-            (Some(Metric::Count(sum)), Metric::Count(add)) => *sum = sum.saturating_add(add),
-            _ => drop(self.metrics.insert(key, metric)),
-        }
-    }
+    pub(crate) heard: Heard,
 }
 
 /// A stage that was opened on a table.
@@ -95,6 +85,8 @@ pub(crate) struct OpenStage {
     config: String,
     /// None after a failed call, until the next one.
     instance: Option<Instance>,
+    /// The last instance gave an answer before anything else.
+    has_answered: bool,
     /// The largest batch that is tried.
     rows_max: usize,
 }
@@ -112,9 +104,9 @@ impl OpenStage {
         let fail = |message: String| Error::new(Kind::Open, &stage.name, message);
         let schema = input.to_guest().map_err(fail)?;
         let config = stage.config.to_string();
-        let logs = (stage.name.as_str(), &mut shared.logs);
+        let heard = (stage.name.as_str(), &mut shared.heard);
         let (instance, guest_plan) =
-            Instance::open(&stage.plugin, &stage.limits, &config, &schema, &stage.grants, logs).map_err(|error| {
+            Instance::open(&stage.plugin, &stage.limits, &config, &schema, &stage.grants, heard).map_err(|error| {
                 match error {
                     NotOpened::Refused(message) => fail(message),
                     NotOpened::Failed(failed) => fail(format!("its plugin failed at open: {}", failed.message)),
@@ -122,12 +114,35 @@ impl OpenStage {
                 }
             })?;
         let plan = Plan::check(&guest_plan, input, &stage.grants).map_err(fail)?;
-        Ok(OpenStage { guest_plan, plan, schema, config, instance: Some(instance), rows_max: usize::MAX })
+        Ok(OpenStage {
+            guest_plan,
+            plan,
+            schema,
+            config,
+            instance: Some(instance),
+            has_answered: false,
+            rows_max: usize::MAX,
+        })
     }
 
     /// What rows look like behind this stage.
     pub(crate) fn shape(&self) -> &Shape {
         &self.plan.shape
+    }
+
+    /// What this stage's plugin asked for, in words.
+    pub(crate) fn asked_for(&self) -> Vec<String> {
+        let requires = match &self.guest_plan {
+            GuestPlan::Filter(plan) => &plan.requires,
+            GuestPlan::Transform(plan) => &plan.requires,
+        };
+        let name = |fields: &[Field], place: u32| fields.get(place as usize).map(|field| field.name.clone());
+        let word = |source: &Source| match source {
+            Source::Field(place) => name(&self.schema.fields, *place),
+            Source::Old(place) => name(&self.schema.old, *place).map(|name| format!("{name} as it was before")),
+            Source::Fact(fact) => Some(format!("the change's {}", format!("{fact:?}").to_lowercase())),
+        };
+        requires.iter().filter_map(word).collect()
     }
 
     /// The columns of the input that this stage's plugin asked for.
@@ -194,6 +209,7 @@ impl OpenStage {
         let mut waiting: Vec<(usize, usize)> =
             (0..rows).step_by(step).map(|from| (from, step.min(rows - from))).rev().collect();
         let (mut parts, mut poison, mut deadlines) = (Vec::with_capacity(waiting.len()), 0, 0);
+        let mut was_worn = false;
         while let Some((from, len)) = waiting.pop() {
             match self.call(stage, frame, (from, len), shared, stats)? {
                 Ok(answer) => parts.push(Part { from, len, answer }),
@@ -207,6 +223,11 @@ impl OpenStage {
                             failed.message
                         )));
                     }
+                    if self.has_answered && !was_worn {
+                        was_worn = true;
+                        waiting.push((from, len));
+                        continue;
+                    }
                     if len > 1 {
                         let left = len.div_ceil(2);
                         waiting.push((from + left, len - left));
@@ -214,8 +235,13 @@ impl OpenStage {
                         continue;
                     }
                     poison += 1;
-                    if poison > POISON_ROWS_MAX || poison == rows && rows >= POISON_BATCH_ROWS_MIN {
-                        return Err(fatal(format!("its plugin fails on row after row: {}", failed.message)));
+                    if poison > stage.limits.failing_rows {
+                        let max = stage.limits.failing_rows;
+                        let how = format!("more than {max} rows of one batch: raise `limits.failing_rows`, or mend it");
+                        return Err(fatal(format!("its plugin fails on {how}: {}", failed.message)));
+                    }
+                    if poison == rows && rows >= POISON_BATCH_ROWS_MIN {
+                        return Err(fatal(format!("its plugin fails on each of {rows} rows: {}", failed.message)));
                     }
                     parts.push(Part { from, len, answer: refuse(&self.plan, failed) });
                 }
@@ -238,24 +264,25 @@ impl OpenStage {
     ) -> Result<Result<Answer, Failed>, Error> {
         if self.instance.is_none() {
             self.reopen(stage, shared)?;
+            stats.restarts += 1;
         }
         let instance = self.instance.as_mut().expect("made above");
         let mut columns = Vec::with_capacity(self.plan.requires.len());
         for place in &self.plan.requires {
             let (array, rows) = frame.column(*place, from, len);
-            match shared.scratch.column(array, &rows) {
-                Ok(column) => columns.push(column),
-                Err(failed) => return Ok(Err(failed)),
+            if let Err(failed) = shared.scratch.columns(array, &rows, &mut columns) {
+                return Ok(Err(failed));
             }
         }
         let pushed: Vec<_> = columns.iter().map(|column| column.pushed()).collect();
         stats.calls += 1;
+        stats.bytes_in += crossing::pushed_bytes(&pushed);
         let result = instance.process(Batch { rows: len as u32, columns: &pushed });
-        let said = instance.said();
-        said.drain_into(&stage.name, &mut shared.logs);
-        for (name, metric) in std::mem::take(&mut said.metrics) {
-            shared.add_metric(&stage.name, name, metric);
+        stats.memory_bytes = stats.memory_bytes.max(instance.memory_bytes());
+        if let Ok(Ok(answer)) = &result {
+            stats.bytes_out += crossing::answer_bytes(answer);
         }
+        shared.heard.take(&stage.name, instance.said());
         shared.scratch.give_back(columns);
         let checked = match result {
             Ok(Ok(answer)) => check::answer(answer, len, &self.plan).map_err(Failed::answer),
@@ -263,9 +290,10 @@ impl OpenStage {
             Ok(Err(Failure::Fatal(message))) => return Err(Error::new(Kind::Fatal, &stage.name, message)),
             Err(failed) => Err(failed),
         };
-        if checked.is_err() {
+        match checked {
+            Ok(_) => self.has_answered = true,
             // Its memory is in an unknown state.
-            self.instance = None;
+            Err(_) => self.instance = None,
         }
         Ok(checked)
     }
@@ -273,9 +301,9 @@ impl OpenStage {
     /// A new instance in the place of one that failed. It must say what the first one said.
     fn reopen(&mut self, stage: &Stage, shared: &mut Shared) -> Result<(), Error> {
         let fatal = |message: String| Error::new(Kind::Fatal, &stage.name, message);
-        let logs = (stage.name.as_str(), &mut shared.logs);
+        let heard = (stage.name.as_str(), &mut shared.heard);
         let (instance, plan) =
-            Instance::open(&stage.plugin, &stage.limits, &self.config, &self.schema, &stage.grants, logs)
+            Instance::open(&stage.plugin, &stage.limits, &self.config, &self.schema, &stage.grants, heard)
                 .map_err(|error| match error {
                     NotOpened::Refused(why) | NotOpened::Misfit(why) => why,
                     NotOpened::Failed(failed) => failed.message,
@@ -285,6 +313,7 @@ impl OpenStage {
             return Err(fatal("its plugin gives another plan than before for the same configuration".to_owned()));
         }
         self.instance = Some(instance);
+        self.has_answered = false;
         Ok(())
     }
 
@@ -331,7 +360,7 @@ fn refuse(plan: &Plan, failed: Failed) -> Answer {
 }
 
 /// Takes the refused rows out of what comes out, and gives them.
-fn without_refused(answer: &mut Answer, rows: usize) -> Vec<Refused> {
+pub(crate) fn without_refused(answer: &mut Answer, rows: usize) -> Vec<Refused> {
     let refused = std::mem::take(&mut answer.refused);
     if refused.is_empty() {
         return refused;

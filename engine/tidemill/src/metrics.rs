@@ -254,6 +254,9 @@ pub struct StageMetrics {
     pub rows_out: Counter,
     pub rows_rejected: Counter,
     pub failures: Counter,
+    pub restarts: Counter,
+    pub compilations: Counter,
+    pub memory_bytes: Gauge,
     pub busy_seconds: CounterF64,
 }
 
@@ -264,6 +267,9 @@ struct StageFamilies {
     rows_out: Family<StageLabel, Counter>,
     rows_rejected: Family<StageLabel, Counter>,
     failures: Family<StageLabel, Counter>,
+    restarts: Family<StageLabel, Counter>,
+    compilations: Family<StageLabel, Counter>,
+    memory_bytes: Family<StageLabel, Gauge>,
     busy_seconds: Family<StageLabel, CounterF64>,
     plugin_count: Family<PluginLabel, Counter>,
     plugin_value: Family<PluginLabel, GaugeF64>,
@@ -276,10 +282,17 @@ impl StageFamilies {
             ("rows_in", "Rows that came to the stage", &self.rows_in),
             ("rows_out", "Rows that left the stage", &self.rows_out),
             ("rows_rejected", "Rows that the stage refused", &self.rows_rejected),
-            ("failures", "Calls that ended in no answer", &self.failures),
+            ("failures", "Calls that ended in no answer: traps, deadlines, limits, wrong answers", &self.failures),
+            ("restarts", "Instances made anew after such a call", &self.restarts),
+            ("compilations", "Components compiled because none was kept", &self.compilations),
         ] {
             registry.register(format!("stage_{name}"), help, family.clone());
         }
+        registry.register(
+            "stage_memory_bytes",
+            "The most linear memory that an instance of the stage had",
+            self.memory_bytes.clone(),
+        );
         registry.register("stage_busy_seconds", "Time spent in the stage", self.busy_seconds.clone());
         registry.register("plugin_count", "What a plugin counts itself", self.plugin_count.clone());
         registry.register("plugin_value", "A value that a plugin gives", self.plugin_value.clone());
@@ -338,6 +351,9 @@ impl Metrics {
             rows_out: self.stages.rows_out.get_or_create_owned(&label),
             rows_rejected: self.stages.rows_rejected.get_or_create_owned(&label),
             failures: self.stages.failures.get_or_create_owned(&label),
+            restarts: self.stages.restarts.get_or_create_owned(&label),
+            compilations: self.stages.compilations.get_or_create_owned(&label),
+            memory_bytes: self.stages.memory_bytes.get_or_create_owned(&label),
             busy_seconds: self.stages.busy_seconds.get_or_create_owned(&label),
         }
     }

@@ -2,10 +2,12 @@
 //! the misdeed happens; without them it happens at every call. Else it is honest: it makes a text column `made` of
 //! `id` and passes everything else.
 
+mod forged;
+
 use serde::Deserialize;
 use tidemill_sdk::{
-    Batch, Buffers, Column, Config, DataType, Error, Failure, Level, MakeBytes, Reject, Rows, Transform, TransformPlan,
-    Transformed,
+    Batch, Buffers, Column, Config, DataType, Error, Failure, Level, MakeBytes, Naming, Reject, Rows, Transform,
+    TransformPlan, Transformed,
 };
 
 #[derive(Deserialize)]
@@ -23,6 +25,8 @@ pub struct Hostile {
     config: Misdeed,
     /// Misdeeds so far.
     count: usize,
+    /// What the batch before made.
+    carried: Vec<String>,
 }
 
 impl Transform for Hostile {
@@ -46,17 +50,29 @@ impl Transform for Hostile {
             "plan-documents" => plan.documents(),
             "rows-twice" => plan.many(),
             "plan-reserved" => plan.pass_as("id", "_id")?,
+            "realloc-loop" => forged::allocate_no_more(config.amount),
+            misdeed if misdeed.starts_with("id-") => name(plan, "_id"),
+            misdeed if misdeed.starts_with("index-forged") => name(plan, "_index"),
             "plan-many" => (0..5_000 - fields).for_each(|i| plan.make(format!("c{i}"), DataType::Utf8)),
             _ => {}
         }
-        Ok(Hostile { id, config, count: 0 })
+        Ok(Hostile { id, config, count: 0, carried: Vec::new() })
     }
 
     fn process(&mut self, batch: &Batch<'_>) -> Result<Transformed, Failure> {
         let id = batch.column(self.id);
         let is_document = self.config.misdeed.starts_with("document-");
         let made = |id| if is_document { format!("{{\"whole\":{id}}}") } else { format!("made of {id}") };
-        let mut out = Transformed::all(vec![MakeBytes::of(id.values().map(|id| Some(made(id))))]);
+        let texts: Vec<String> = id.values().map(made).collect();
+        let mut out = Transformed::all(vec![MakeBytes::of(texts.iter().map(Some))]);
+        if let Some(names) = self.names(id.values()) {
+            out.columns.push(MakeBytes::of(names.into_iter().map(Some)));
+        }
+        if self.config.misdeed == "carry" {
+            let carried = std::mem::replace(&mut self.carried, texts);
+            let stale = (0..batch.rows()).map(|row| carried.get(row).cloned());
+            out.columns = vec![MakeBytes::of(stale)];
+        }
         let at: Vec<u32> = (0..batch.rows() as u32)
             .filter(|row| id.get(*row as usize).is_some_and(|id| self.config.rows.contains(&id)))
             .collect();
@@ -69,10 +85,32 @@ impl Transform for Hostile {
 }
 
 impl Hostile {
+    /// What documents are called, or where they are to go.
+    fn names(&self, ids: impl Iterator<Item = i64>) -> Option<Vec<String>> {
+        let is_at = |id: i64| self.config.rows.is_empty() || self.config.rows.contains(&id);
+        let wrong: &dyn Fn(i64) -> String = match self.config.misdeed.as_str() {
+            "id-long" => &|_| "x".repeat(600),
+            "id-empty" => &|_| String::new(),
+            // The next row's.
+            "id-forged" => &|id| format!("{}", id + 1),
+            "index-forged" => return Some(ids.map(|_| "honest".to_owned()).collect()),
+            _ => return None,
+        };
+        Some(ids.map(|id| if is_at(id) { wrong(id) } else { id.to_string() }).collect())
+    }
+
     fn misbehave(&self, rows: usize, at: &[u32], out: &mut Transformed) -> Result<(), Failure> {
         match self.config.misdeed.as_str() {
             "trap" => panic!("asked to trap"),
             "loop" => spin(),
+            "slow" => {
+                for turn in 0..self.config.amount {
+                    std::hint::black_box(turn);
+                }
+            }
+            // As random as it gets without a grant: by the rows that came together and how often it was called.
+            "random" if chance(rows, self.count) => panic!("asked to trap at random"),
+            "leak" => std::mem::forget(vec![1u8; self.config.amount]),
             "recursion" => drop(recurse(rows as u64)),
             "memory" => drop(vec![1u8; self.config.amount]),
             "memory-a-row" => drop(vec![1u8; self.config.amount * rows]),
@@ -91,6 +129,7 @@ impl Hostile {
             "bitmap-short" => out.rows = Rows::Bitmap(vec![255; rows.div_ceil(8) - 1]),
             "bitmap-long" => out.rows = Rows::Bitmap(vec![255; rows.div_ceil(8) + 1]),
             "index-range" => out.rows = Rows::Indices((1..=rows as u32).collect()),
+            "index-billion" => out.rows = Rows::Indices(forged::vector(64, 1 << 30)),
             "index-flood" => out.rows = Rows::Indices(vec![0; 2_000_000]),
             "document-honest" => {}
             "document-list" => out.columns = vec![MakeBytes::of(vec![Some("[]"); rows])],
@@ -98,7 +137,11 @@ impl Hostile {
             "document-lines" => out.columns = vec![MakeBytes::of(vec![Some("{\n}"); rows])],
             "document-null" => out.columns = vec![MakeBytes::of(vec![None::<&str>; rows])],
             "document-missing" => out.columns = Vec::new(),
+            "pointer" => out.columns[0].values = forged::vector(0xffff_fff0, 64),
+            "answer-2g" => out.columns[0].values = forged::vector(64, 2 << 30),
+            "answer-large" => out.columns[0].values = vec![b'x'; self.config.amount],
             "column-missing" => out.columns = Vec::new(),
+            "random" | "carry" | "realloc-loop" | "id-long" | "id-empty" | "id-forged" | "index-forged" => {}
             _ => self.spoil(out),
         }
         Ok(())
@@ -140,6 +183,18 @@ impl Hostile {
             other => panic!("no misdeed is called {other}"),
         }
     }
+}
+
+/// Makes a column that names documents, by the row's key.
+fn name(plan: &mut TransformPlan<'_>, column: &str) {
+    plan.make(column, DataType::Utf8);
+    plan.naming(Naming::Key);
+}
+
+/// One in four.
+fn chance(rows: usize, count: usize) -> bool {
+    let seed = (rows as u64) << 32 | count as u64;
+    (seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 62) == 0
 }
 
 fn reject(row: u32) -> Reject {

@@ -2,8 +2,10 @@
 //! where it is to do nothing, it opens and keeps every row.
 //!
 //! ```json
-//! { "do": "env" | "read" | "create" | "remove" | "hoard" | "time" | "random" | "print" | "sleep" | "nothing", "path": "…" }
+//! { "do": "env" | "read" | "create" | "remove" | "hoard" | "time" | "random" | "print" | "sleep" | "nothing" | "waver", "path": "…" }
 //! ```
+//!
+//! To waver is to open with another plan each time, and to trap.
 
 #![cfg_attr(target_arch = "wasm32", allow(unsafe_code, reason = "what wit-bindgen generates"))]
 
@@ -16,6 +18,10 @@ mod deeds {
     use self::wasi::filesystem::preopens;
     use self::wasi::filesystem::types::{Descriptor, DescriptorFlags, ErrorCode, OpenFlags, PathFlags};
     use self::wasi::random::random;
+
+    pub(crate) fn chance() -> u64 {
+        random::get_random_u64()
+    }
 
     pub(crate) fn deed(what: &str, path: &str) -> String {
         match what {
@@ -62,21 +68,32 @@ mod deeds {
 
 #[cfg(target_arch = "wasm32")]
 mod plugin {
-    use tidemill_sdk::{Batch, Config, Error, Failure, Filter, FilterPlan, Keep, Verdict};
+    use tidemill_sdk::{Batch, Config, Error, Fact, Failure, Filter, FilterPlan, Keep, Verdict};
 
-    struct Outsider;
+    struct Outsider {
+        wavers: bool,
+    }
 
     impl Filter for Outsider {
-        fn open(config: Config<'_>, _plan: &mut FilterPlan<'_>) -> Result<Outsider, Error> {
+        fn open(config: Config<'_>, plan: &mut FilterPlan<'_>) -> Result<Outsider, Error> {
             let config = config.value()?;
             let text = |key: &str| config[key].as_str().unwrap_or_default().to_owned();
-            if text("do") == "nothing" {
-                return Ok(Outsider);
+            match text("do").as_str() {
+                "nothing" => Ok(Outsider { wavers: false }),
+                "waver" => {
+                    let facts = [Fact::Op, Fact::Lsn, Fact::Namespace, Fact::Table];
+                    let chance = super::deeds::chance();
+                    for (_, fact) in facts.into_iter().enumerate().filter(|(bit, _)| chance >> bit & 1 == 1) {
+                        plan.require_fact::<str>(fact)?;
+                    }
+                    Ok(Outsider { wavers: true })
+                }
+                what => Err(super::deeds::deed(what, &text("path")).into()),
             }
-            Err(super::deeds::deed(&text("do"), &text("path")).into())
         }
 
         fn process(&mut self, _batch: &Batch<'_>) -> Result<Verdict, Failure> {
+            assert!(!self.wavers, "asked to trap");
             Ok(Verdict { keep: Keep::All, rejects: Vec::new() })
         }
     }

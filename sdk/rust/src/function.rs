@@ -1,5 +1,6 @@
 //! Plugins that are a function of a row: what `filter!(rows: …)` and `transform!(rows: …)` are made of.
 
+use crate::plan::Misfit;
 use crate::{
     Batch, Bits, Config, Error, FilterPlan, Made, Require, Row, RowError, Rows, Setting, TransformPlan, Transformed,
     Verdict,
@@ -127,8 +128,8 @@ pub type BatchTransform = Box<dyn FnMut(&Batch<'_>) -> Transformed>;
 macro_rules! require {
     ($($plan:ident)*) => {$(
         impl Require for $plan<'_> {
-            fn require_any(&mut self, name: &str, types: &[crate::DataType]) -> Result<usize, Error> {
-                self.require_types(name, types)
+            fn require_any(&mut self, name: &str, misfit: Misfit) -> Result<usize, Error> {
+                self.require_fit(name, misfit)
             }
         }
     )*};

@@ -108,12 +108,12 @@ use bindings::filter::tidemill::plugin::types;
 #[cfg(not(target_arch = "wasm32"))]
 use native as types;
 
-pub use column::{Batch, Bools, Bytes, Column, ColumnType, Number, Numbers, Texts};
+pub use column::{Batch, Bools, Bytes, Column, ColumnType, List, Lists, Number, Numbers, Texts};
 #[doc(hidden)]
 pub use function::{BatchFilter, BatchTransform, filter_rows, open_function, plan_function, transform_rows};
 pub use function::{Keeps, Makes};
 pub use json::Json;
-pub use make::{Bits, MakeBytes, MakeNumbers};
+pub use make::{Bits, MakeBytes, MakeNumbers, lists};
 pub use plan::{Config, FilterPlan, TransformPlan};
 #[doc(hidden)]
 pub use row::require_in;

@@ -39,6 +39,9 @@ impl<'a> Config<'a> {
     }
 }
 
+/// What a column of these fields would have to be; none where it fits.
+pub(crate) type Misfit = fn(&[DataType]) -> Option<DataType>;
+
 /// The columns that a plugin asked for, in order.
 #[derive(Debug)]
 struct Requires<'a> {
@@ -70,37 +73,57 @@ impl<'a> Requires<'a> {
     }
 
     fn require<T: ColumnType + ?Sized>(&mut self, source: Source) -> Result<Column<T>, Error> {
-        self.require_types(source, T::OF).map(Column::at)
+        self.require_fit(source, T::misfit).map(Column::at)
     }
 
-    fn require_types(&mut self, source: Source, types: &[DataType]) -> Result<usize, Error> {
-        let (name, is) = match source {
-            Source::Field(place) => named(&self.schema.fields[place as usize]),
-            Source::Old(place) => named(&self.schema.old[place as usize]),
-            Source::Fact(Fact::Time) => ("time", DataType::TimestampUtc),
-            Source::Fact(fact) => (fact_name(fact), DataType::Utf8),
-        };
-        if !types.is_empty() && !types.contains(&is) {
-            let message = ["column `", name, "` is ", type_name(is), ", and ", type_name(types[0]), " is needed"];
-            return Err(said(&message).into());
+    fn require_fit(&mut self, source: Source, misfit: Misfit) -> Result<usize, Error> {
+        let (name, is) = self.named(source);
+        if let Some(wanted) = misfit(&is) {
+            let is = is.into_iter().map(type_name).collect::<Vec<_>>().join(" of ");
+            return Err(said(&["column `", name, "` is ", &is, ", and ", type_name(wanted), " is needed"]).into());
         }
-        let at = self.sources.iter().position(|known| same(*known, source)).unwrap_or_else(|| {
+        let known = self.sources.iter().position(|known| same(*known, source));
+        let before = &self.sources[..known.unwrap_or(self.sources.len())];
+        let at = before.iter().map(|source| self.named(*source).1.len()).sum();
+        if known.is_none() {
             self.sources.push(source);
-            self.sources.len() - 1
-        });
+        }
         Ok(at)
+    }
+
+    /// A column's name, and its type with those of its elements.
+    fn named(&self, source: Source) -> (&'a str, Vec<DataType>) {
+        match source {
+            Source::Field(place) => named(&self.schema.fields[place as usize..]),
+            Source::Old(place) => named(&self.schema.old[place as usize..]),
+            Source::Fact(Fact::Time) => ("time", vec![DataType::TimestampUtc]),
+            Source::Fact(fact) => (fact_name(fact), vec![DataType::Utf8]),
+        }
     }
 }
 
 /// A column's place by its name; an error lists those that there are.
 fn place(fields: &[Field], name: &str) -> Result<u32, String> {
-    let place = fields.iter().position(|field| field.name == name);
-    let place = place.ok_or_else(|| listed(fields.iter().map(|field| &*field.name)))?;
-    Ok(place as u32)
+    match columns(fields).find(|(_, field)| field.name == name) {
+        Some((place, _)) => Ok(place),
+        None => Err(listed(columns(fields).map(|(_, field)| &*field.name))),
+    }
 }
 
-fn named(field: &Field) -> (&str, DataType) {
-    (&field.name, field.data_type)
+/// The fields that are columns, with their places: a list's elements have a field behind it, too.
+fn columns(fields: &[Field]) -> impl Iterator<Item = (u32, &Field)> {
+    let mut is_element = false;
+    (0..).zip(fields).filter(move |(_, field)| {
+        let was_element = is_element;
+        is_element = field.data_type == DataType::List;
+        !was_element
+    })
+}
+
+/// The name and types of the column that begins there.
+fn named(fields: &[Field]) -> (&str, Vec<DataType>) {
+    let lists = fields.iter().take_while(|field| field.data_type == DataType::List).count();
+    (&fields[0].name, fields[..=lists].iter().map(|field| field.data_type).collect())
 }
 
 /// What the bindings generate can be matched, and not compared.
@@ -161,8 +184,8 @@ impl<'a> FilterPlan<'a> {
         self.0.require(self.0.find(name)?)
     }
 
-    pub(crate) fn require_types(&mut self, name: &str, types: &[DataType]) -> Result<usize, Error> {
-        self.0.require_types(self.0.find(name)?, types)
+    pub(crate) fn require_fit(&mut self, name: &str, misfit: Misfit) -> Result<usize, Error> {
+        self.0.require_fit(self.0.find(name)?, misfit)
     }
 
     /// The same for a place in the schema's fields.
@@ -243,8 +266,8 @@ impl<'a> TransformPlan<'a> {
         self.requires.require(self.requires.find_old(name)?)
     }
 
-    pub(crate) fn require_types(&mut self, name: &str, types: &[DataType]) -> Result<usize, Error> {
-        self.requires.require_types(self.requires.find(name)?, types)
+    pub(crate) fn require_fit(&mut self, name: &str, misfit: Misfit) -> Result<usize, Error> {
+        self.requires.require_fit(self.requires.find(name)?, misfit)
     }
 
     /// Lets a column out under a name. It does not cross for that.
@@ -272,9 +295,9 @@ impl<'a> TransformPlan<'a> {
 
     /// Lets out every column but these.
     pub fn pass_all_but(&mut self, names: &[&str]) {
-        for (column, field) in self.requires.schema.fields.iter().enumerate() {
+        for (column, field) in columns(&self.requires.schema.fields) {
             if !names.contains(&field.name.as_str()) {
-                let column = Source::Field(column as u32);
+                let column = Source::Field(column);
                 self.outputs.push(Output::Pass(Passed { column, name: field.name.clone() }));
             }
         }
@@ -291,6 +314,13 @@ impl<'a> TransformPlan<'a> {
         let extension = Some("arrow.json".to_owned());
         let field = Field { name: name.into(), data_type: DataType::Utf8, extension, postgres_type: None };
         self.outputs.push(Output::Make(vec![field]));
+    }
+
+    /// Adds a column of lists of this type. Each answer brings its buffers ([`lists`](crate::lists)), then those of the
+    /// elements.
+    pub fn make_list(&mut self, name: impl Into<String>, elements: DataType) {
+        let field = |name, data_type| Field { name, data_type, extension: None, postgres_type: None };
+        self.outputs.push(Output::Make(vec![field(name.into(), DataType::List), field(String::new(), elements)]));
     }
 
     /// Each answer brings whole documents, as JSON. Of what `pass` and `make` name there may then be only `_id`, `_index` and

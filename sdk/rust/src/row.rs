@@ -72,13 +72,14 @@ impl<T, E: fmt::Display> OrReject<T> for Result<T, E> {
 
 /// A plan, of a filter or of a transform, that can be asked for columns.
 pub trait Require {
-    /// A column's place among the required ones; it must be of one of these types, or of any where there are none.
-    fn require_any(&mut self, name: &str, types: &[DataType]) -> Result<usize, Error>;
+    /// A column's place among the required ones. `misfit` says of its types, its own and its elements', what they would have
+    /// to be; nothing where they fit.
+    fn require_any(&mut self, name: &str, misfit: fn(&[DataType]) -> Option<DataType>) -> Result<usize, Error>;
 }
 
 #[doc(hidden)]
 pub fn require_in<T: ColumnType + ?Sized>(plan: &mut dyn Require, name: &str) -> Result<Column<T>, Error> {
-    plan.require_any(name, T::OF).map(Column::at)
+    plan.require_any(name, T::misfit).map(Column::at)
 }
 
 /// A typed row; `#[derive(Row)]` makes it of a struct whose fields are columns.

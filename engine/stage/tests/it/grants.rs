@@ -8,7 +8,7 @@ use serde_json::json;
 use tempfile::TempDir;
 use tidemill_stage::{Chain, Folder, Grants, Level, Limits, Logs, Plugin, Stage};
 
-use crate::harness::{ENGINE, batch, component, ints};
+use crate::harness::{ENGINE, batch, component, ints, numbered};
 
 static OUTSIDER: LazyLock<Arc<Plugin>> =
     LazyLock::new(|| Arc::new(Plugin::load(&ENGINE, "outsider", &component("fixtures", "outsider")).unwrap()));
@@ -115,4 +115,17 @@ fn what_is_printed_is_logged_up_to_a_limit() {
     assert_eq!(lines, [(Level::Info, "one"), (Level::Info, "two")]);
     let (_, logs) = deed(&bare(), "print", &"flood\n".repeat(100_000));
     assert!(logs.lines.len() <= 100 && logs.dropped > 0, "{} lines, {} dropped", logs.lines.len(), logs.dropped);
+}
+
+#[test]
+fn a_plugin_that_opens_differently_each_time_is_broken() {
+    let stage = Stage {
+        name: "outsider".to_owned(),
+        plugin: Arc::clone(&OUTSIDER),
+        config: json!({ "do": "waver" }),
+        limits: Limits::default(),
+        grants: bare(),
+    };
+    let error = Chain::new(vec![stage]).run(numbered(10_000)).unwrap_err();
+    assert!(error.is_fatal() && error.message().contains("gives another plan than before"), "{error}");
 }

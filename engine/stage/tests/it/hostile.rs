@@ -98,9 +98,15 @@ fn poison_rows_are_found_in_few_calls() {
 
 #[test]
 fn a_plugin_that_fails_for_row_after_row_is_broken() {
-    fatal(misdeed("trap"), "row after row");
+    fatal(misdeed("trap"), "its plugin fails on more than 64 rows of one batch: raise `limits.failing_rows`");
     let most: Vec<i64> = (0..90).collect();
-    fatal(misdeed_at("trap", &most), "row after row");
+    fatal(misdeed_at("trap", &most), "more than 64 rows");
+    let mut patient = misdeed_at("trap", &most);
+    patient.limits.failing_rows = 90;
+    let most: Vec<u32> = (0..90).collect();
+    rejected(patient, 100, &most, "trap", "asked to trap");
+    let error = run(&mut chain(&[misdeed("trap")]), 8).unwrap_err();
+    assert!(error.is_fatal() && error.to_string().contains("fails on each of 8 rows"), "{error}");
 }
 
 #[test]
@@ -153,7 +159,6 @@ fn answers_that_are_none_are_refused_as_the_row_that_caused_them() {
         ("bitmap-short", "bitmap has 0 bytes, and 1 rows need 1"),
         ("bitmap-long", "bitmap has 2 bytes"),
         ("index-range", "names row 1, and there are 1"),
-        ("index-flood", "rows out of 1, and 1048576 may"),
         ("column-missing", "brings 0 columns, and its plan makes 1"),
         ("column-extra", "brings 2 columns"),
         ("rows-twice-unannounced", "names row 0 twice, and its plan does not say `many`"),
@@ -226,7 +231,9 @@ fn what_a_guest_says_is_bounded() {
         run(&mut chain, 1).unwrap();
     }
     let logs = chain.take_logs();
-    assert_eq!((logs.lines.len(), logs.dropped), (1000, 20 * 10_000 - 1000));
+    // So many a second: the machine may be slow.
+    assert!((100..=1000).contains(&logs.lines.len()), "{} lines", logs.lines.len());
+    assert_eq!(logs.lines.len() as u64 + logs.dropped, 20 * 10_000);
     assert!(logs.lines.iter().all(|line| line.stage == "hostile"));
     assert_eq!((logs.lines[0].level, logs.lines[0].message.as_str()), (Level::Info, "line 0"));
     assert!(chain.take_logs().lines.is_empty());
@@ -248,13 +255,87 @@ fn what_a_guest_says_is_bounded() {
 }
 
 #[test]
+fn an_answer_has_a_size() {
+    rejected(
+        misdeed_at("index-flood", &[3]),
+        8,
+        &[3],
+        "limit",
+        "2000000 rows come out of it, and 1048576 may: raise `limits.rows_out`",
+    );
+    let mut large = hostile(r#"{"misdeed": "answer-large", "amount": 2000000, "rows": [3]}"#);
+    large.limits.output_bytes = 1 << 20;
+    rejected(large, 8, &[3], "limit", "it answers with more than 1 MiB: raise `limits.output`");
+    for name in ["answer-2g", "index-billion", "pointer"] {
+        rejected(misdeed_at(name, &[3]), 8, &[3], "bad_answer", "its answer is none: ");
+    }
+}
+
+#[test]
+fn memory_that_cannot_be_had_costs_a_deadline() {
+    let stuck = within(100, hostile(r#"{"misdeed": "realloc-loop", "amount": 4000}"#));
+    // Batches whose ids take less pass.
+    rejected(stuck, 1000, &[], "", "");
+}
+
+#[test]
+fn what_fails_because_of_the_calls_before_is_tried_on_a_new_instance() {
+    let mut chain = chain(&[hostile(r#"{"misdeed": "leak", "amount": 3000000}"#)]);
+    for _ in 0..20 {
+        assert_eq!(run(&mut chain, 1000).unwrap().of.len(), 1000);
+    }
+    let (_, stats) = chain.stats().next().unwrap();
+    assert!((1..10).contains(&stats.failures), "{stats:?}");
+    // No batch was cut.
+    assert_eq!((stats.calls, stats.restarts), (20 + stats.failures, stats.failures));
+    assert!(stats.memory_bytes <= 16 << 20 && stats.memory_bytes > 1 << 20, "{stats:?}");
+}
+
+#[test]
+fn what_a_guest_keeps_cannot_move_a_row() {
+    let mut chain = chain(&[misdeed("carry")]);
+    assert_eq!(text_column(&run(&mut chain, 2).unwrap(), "made"), ["null", "null"]);
+    // It tells of the rows before; which documents these are is the host's affair.
+    let staged = run(&mut chain, 3).unwrap();
+    assert_eq!(text_column(&staged, "made"), ["made of 0", "made of 1", "null"]);
+    assert_eq!((staged.of.as_slice(), int_column(&staged, "id")), ([0, 1, 2].as_slice(), vec![0, 1, 2]));
+    others_go_on();
+}
+
+#[test]
+fn chance_costs_rows_and_never_the_others() {
+    let staged = run(&mut chain(&[misdeed("random")]), 1000).unwrap();
+    assert_eq!(staged.of.len() + staged.rejects.len(), 1000);
+    assert!(staged.rejects.iter().all(|reject| reject.code == "trap"));
+    others_go_on();
+}
+
+#[test]
+fn a_call_that_takes_most_of_its_deadline_passes() {
+    let slow = |deadline| within(deadline, hostile(r#"{"misdeed": "slow", "amount": 20000000}"#));
+    let mut measured = chain(&[slow(60_000)]);
+    run(&mut measured, 100).unwrap();
+    let took = measured.stats().next().unwrap().1.busy;
+    let deadline = took.as_millis() as u64 * 10 / 9 + 10;
+    // Where the machine is slower this time, halves of the batch pass, or some rows are told to have taken too long.
+    match run(&mut chain(&[slow(deadline)]), 100) {
+        Ok(staged) => {
+            assert_eq!(staged.of.len() + staged.rejects.len(), 100);
+            assert!(staged.rejects.iter().all(|reject| reject.code == "deadline"));
+        }
+        Err(error) => assert!(error.to_string().contains("within its deadline"), "{error}"),
+    }
+    others_go_on();
+}
+
+#[test]
 fn plans_that_cannot_be_are_refused_at_open() {
     not_opened(misdeed("open-error"), "stage `hostile`: asked to fail at open");
     not_opened(misdeed("open-trap"), "asked to trap at open");
     not_opened(misdeed("open-trap"), "panicked at hostile/src/lib.rs:");
     not_opened(misdeed("plan-name-twice"), "two columns called `made`");
     not_opened(misdeed("plan-name-empty"), "without a name");
-    not_opened(misdeed("plan-list"), "a list, which is not there yet");
+    not_opened(misdeed("plan-list"), "it makes column `list` a list, and tells no field of its elements");
     not_opened(misdeed("plan-documents"), "lets out `id` beside whole documents");
     not_opened(misdeed("plan-reserved"), "`_id`, which says where a document goes");
     not_opened(misdeed("plan-many"), "columns out: a document has 1 to 4096");

@@ -8,5 +8,7 @@ mod harness;
 mod hostile;
 mod load;
 mod names;
+mod raw;
 mod select;
+mod trio;
 mod where_;

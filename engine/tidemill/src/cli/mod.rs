@@ -13,12 +13,13 @@ use std::process::ExitCode;
 use clap::{CommandFactory as _, Parser as _};
 
 pub use arguments::{
-    Arguments, BackfillArguments, CheckArguments, Command, DeadLettersCommand, DemoArguments, Global, IndexArguments,
-    LetterChoice, LetterStates, MeantLetters, RunArguments, Shell,
+    Arguments, BackfillArguments, BuildArguments, CaptureArguments, CheckArguments, Command, DeadLettersCommand,
+    DemoArguments, Global, IndexArguments, InspectArguments, LetterChoice, LetterStates, MeantLetters, NewArguments,
+    PluginCommand, PluginKind, ReplayArguments, RunArguments, Shell, StageConfig, TestArguments,
 };
 pub use output::{Output, bytes, count, counted, duration, table};
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::logging;
 
 /// The whole program.
@@ -34,13 +35,26 @@ pub fn main() -> ExitCode {
     // What reqwest and rustls compute with, where nothing else is said; a second installation would be refused.
     let _installed = rustls::crypto::ring::default_provider().install_default();
     let Global { log_format, log_level, .. } = &arguments.global;
-    match logging::init(*log_format, log_level).and_then(|()| commands::dispatch(&arguments)) {
+    match logging::init(*log_format, log_level).and_then(|()| with_stack(|| commands::dispatch(&arguments))) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             let _ = writeln!(std::io::stderr(), "error: {error}");
             ExitCode::from(&error)
         }
     }
+}
+
+/// On a thread that plugins can be opened on, whatever the shell gave the first one.
+fn with_stack(work: impl FnOnce() -> Result<()> + Send) -> Result<()> {
+    std::thread::scope(|scope| {
+        std::thread::Builder::new()
+            .name("main".to_owned())
+            .stack_size(tidemill_stage::Limits::THREAD_STACK_BYTES)
+            .spawn_scoped(scope, work)
+            .map_err(|error| Error::failed("no threads can be made").with_cause(error))?
+            .join()
+            .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
 }
 
 fn completions(shell: Shell) -> Result<()> {

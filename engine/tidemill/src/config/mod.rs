@@ -209,7 +209,7 @@ pub struct Stage {
     pub config: Option<serde_json::Value>,
     /// Handed to it beside its configuration, by name.
     pub secrets: Vec<(String, Secret)>,
-    pub limits: Limits,
+    pub limits: tidemill_stage::Limits,
     pub grants: tidemill_stage::Grants,
 }
 
@@ -224,19 +224,6 @@ pub enum Plugin {
     File(PathBuf),
     /// One of [`SHIPPED_PLUGINS`].
     Shipped(String),
-}
-
-/// What one plugin may take.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
-    pub memory_bytes: u64,
-    pub deadline: Duration,
-}
-
-impl Default for Limits {
-    fn default() -> Limits {
-        Limits { memory_bytes: 256 << 20, deadline: Duration::from_secs(10) }
-    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -269,12 +269,33 @@ impl fmt::Debug for Stage {
 }
 
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, expecting = "a map with `memory` and `deadline`")]
+#[serde(deny_unknown_fields, expecting = "a map of limits by name")]
 pub(super) struct Limits {
-    /// Memory of the plugin; default: 256MiB.
-    pub(super) memory: Option<Size>,
     /// How long one call may take; default: 10s.
     pub(super) deadline: Option<Time>,
+    /// Memory of an instance, 1MiB to 4GiB; default: 256MiB.
+    pub(super) memory: Option<Size>,
+    /// How deep calls nest, 64KiB to 4MiB; default: 512KiB.
+    pub(super) stack: Option<Size>,
+    /// Elements of its tables (of function pointers); default: 1048576.
+    #[schemars(range(min = 1))]
+    pub(super) tables: Option<u32>,
+    /// Core instances, memories and tables in a component; default: 256.
+    #[schemars(range(min = 1))]
+    pub(super) instances: Option<u32>,
+    /// Size of the component; default: 128MiB.
+    pub(super) component: Option<Size>,
+    /// What one call may answer, 64KiB to 4GiB; default: 256MiB.
+    pub(super) output: Option<Size>,
+    /// Rows that may come out of one call; default: 1048576.
+    #[schemars(range(min = 1))]
+    pub(super) rows_out: Option<u32>,
+    /// Lines a second that it may log; default: 100.
+    pub(super) log_lines: Option<u32>,
+    /// Names of its own metrics; default: 64.
+    pub(super) metrics: Option<u32>,
+    /// Rows of a batch that may each make it fail before the stream pauses; default: 64.
+    pub(super) failing_rows: Option<u32>,
 }
 
 #[derive(Clone, Debug, Deserialize, JsonSchema)]

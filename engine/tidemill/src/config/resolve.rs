@@ -7,15 +7,15 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tidemill_stage::{Folder, Grants, Identity};
+use tidemill_stage::{Folder, Grants, Identity, Limits};
 
 use super::names::{SlotName, TablePattern, Template, check_index_pattern, check_own_name, check_publication};
 use super::tree::{Fault, Node, Place, Value};
-use super::values::{self, SecretText};
+use super::values::{self, SecretText, Size};
 use super::variables::Lookup;
 use super::{
-    Actions, Auth, Batch, Columns, Config, Create, DeadLetters, From, Http, Limits, Plugin, Ready, Rejects,
-    SHIPPED_PLUGINS, Sink, Source, Stage, Stream, Tls, TlsIdentity, raw, suggest,
+    Actions, Auth, Batch, Columns, Config, Create, DeadLetters, From, Http, Plugin, Ready, Rejects, SHIPPED_PLUGINS,
+    Sink, Source, Stage, Stream, Tls, TlsIdentity, raw, suggest,
 };
 use crate::secret::Secret;
 
@@ -25,10 +25,6 @@ const BATCH_BYTES_MAX: u64 = 100 << 20;
 const BATCH_BYTES_MIN: u64 = 4 << 10;
 /// The servers' own advice ends here; the byte limit comes first with ordinary documents.
 const BATCH_DOCUMENTS_MAX: u32 = 10_000;
-/// A 32-bit memory ends here.
-const PLUGIN_MEMORY_MAX: u64 = 4 << 30;
-/// Less than the smallest component needs to start.
-const PLUGIN_MEMORY_MIN: u64 = 1 << 20;
 
 /// The maps of a stream that are taken together with those of `defaults`, key by key. All other values replace them.
 const MERGED_KEYS: &[&str] = &["batch", "dead_letters", "rejects"];
@@ -461,17 +457,40 @@ fn resolve_grants(place: &Place<'_>, raw: raw::Grants, base: Base<'_>) -> Result
 fn resolve_limits(place: &Place<'_>, raw: Option<raw::Limits>) -> Result<Limits, Fault> {
     let mut limits = Limits::default();
     let Some(raw) = raw else { return Ok(limits) };
-    if let Some(memory) = raw.memory {
-        if !(PLUGIN_MEMORY_MIN..=PLUGIN_MEMORY_MAX).contains(&memory.0) {
-            return Err(place.key("memory").fault("a plugin's memory is between 1MiB and 4GiB"));
-        }
-        limits.memory_bytes = memory.0;
-    }
     if let Some(deadline) = raw.deadline {
         if deadline.0.is_zero() {
             return Err(place.key("deadline").fault("a call needs some time: 10s is the default"));
         }
         limits.deadline = deadline.0;
+    }
+    let sizes = [
+        ("memory", raw.memory, 1 << 20, 4 << 30, "1MiB and 4GiB", &mut limits.memory_bytes),
+        ("stack", raw.stack, 64 << 10, Limits::STACK_BYTES_MAX as u64, "64KiB and 4MiB", &mut limits.stack_bytes),
+        ("component", raw.component, 1, 4 << 30, "1 byte and 4GiB", &mut limits.component_bytes),
+        ("output", raw.output, 64 << 10, 4 << 30, "64KiB and 4GiB", &mut limits.output_bytes),
+    ];
+    for (key, size, min, max, between, limit) in sizes {
+        let Some(Size(size)) = size else { continue };
+        if !(min..=max).contains(&size) {
+            return Err(place.key(key).fault(format!("a plugin's `{key}` is between {between}")));
+        }
+        *limit = usize::try_from(size).unwrap_or(usize::MAX);
+    }
+    // A plugin may be forbidden to log, to have metrics or to fail; without the others none runs.
+    let counts = [
+        ("tables", raw.tables, 1, &mut limits.table_elements),
+        ("instances", raw.instances, 1, &mut limits.instances),
+        ("rows_out", raw.rows_out, 1, &mut limits.rows_out),
+        ("log_lines", raw.log_lines, 0, &mut limits.log_lines),
+        ("metrics", raw.metrics, 0, &mut limits.metrics),
+        ("failing_rows", raw.failing_rows, 0, &mut limits.failing_rows),
+    ];
+    for (key, count, min, limit) in counts {
+        let Some(count) = count else { continue };
+        if count < min {
+            return Err(place.key(key).fault(format!("a plugin's `{key}` is at least {min}")));
+        }
+        *limit = count as usize;
     }
     Ok(limits)
 }

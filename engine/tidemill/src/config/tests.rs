@@ -434,7 +434,7 @@ fn values_that_cannot_be_are_refused() {
         ),
         (
             "    stages: [{ plugin: a.wasm, limits: { memory: 1KiB } }]\n",
-            "6:50: streams[0].stages[0].limits.memory: a plugin's memory is between 1MiB and 4GiB",
+            "6:50: streams[0].stages[0].limits.memory: a plugin's `memory` is between 1MiB and 4GiB",
         ),
         (
             "  - { name: products, from: a.b }\n",

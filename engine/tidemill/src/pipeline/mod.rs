@@ -535,6 +535,7 @@ fn spawn(
     let (wishes, wishes_out) = mpsc::channel(JOBS_MAX);
     std::thread::Builder::new()
         .name(format!("stream {}", stream.name))
+        .stack_size(tidemill_stage::Limits::THREAD_STACK_BYTES)
         .spawn(move || worker.run(jobs_out, made))
         .map_err(|error| Error::failed(format!("stream `{}` got no thread", stream.name)).with_cause(error))?;
     let from = parts.settled;

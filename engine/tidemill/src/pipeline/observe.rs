@@ -8,6 +8,7 @@ use serde::Serialize;
 use tidemill_change::Lsn;
 use tidemill_encode::Encoded;
 use tidemill_settle::{Counts, Totals};
+use tidemill_stage::{Chain, Stage, StageStats};
 
 use super::stream::Standing;
 use crate::metrics::{Activity, StreamMetrics};
@@ -23,6 +24,7 @@ pub(crate) struct Observed {
     oldest_us: AtomicI64,
     latency: Mutex<Latency>,
     totals: Mutex<Totals>,
+    stages: Mutex<Vec<StageStatus>>,
 }
 
 impl Observed {
@@ -34,6 +36,7 @@ impl Observed {
             oldest_us: AtomicI64::new(0),
             latency: Mutex::default(),
             totals: Mutex::default(),
+            stages: Mutex::default(),
         }
     }
 
@@ -90,6 +93,17 @@ impl Observed {
         *totals = *now;
     }
 
+    /// What the stages did by now.
+    pub(crate) fn stages(&self, chain: &Chain) {
+        let mut stages = self.stages.lock().unwrap_or_else(PoisonError::into_inner);
+        if stages.is_empty() {
+            stages.extend(chain.stages().iter().map(StageStatus::new));
+        }
+        for (status, (_, stats)) in stages.iter_mut().zip(chain.stats()) {
+            status.update(stats);
+        }
+    }
+
     /// WAL that has not settled, and when the oldest commit among it was.
     pub(crate) fn lag(&self, bytes: u64, oldest_us: Option<i64>) {
         self.metrics.lag_bytes.set(bytes as i64);
@@ -119,6 +133,8 @@ impl Observed {
             Standing::Waiting(reason) | Standing::Paused(reason) => Some(reason.clone()),
         };
         let latency = self.latency.lock().unwrap_or_else(PoisonError::into_inner);
+        let stages = self.stages.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let slowest = stages.iter().filter(|stage| stage.busy_us > 0).max_by_key(|stage| stage.busy_us);
         StreamStatus {
             name: name.to_owned(),
             state: snapshot.activity,
@@ -141,6 +157,8 @@ impl Observed {
                 rows_estimated: self.backfill_estimate.load(Ordering::Relaxed),
             },
             latency_ms: latency.summary(),
+            slowest_stage: slowest.map(|stage| stage.name.clone()),
+            stages,
         }
     }
 }
@@ -176,6 +194,63 @@ pub struct StreamStatus {
     pub backfill: BackfillStatus,
     /// From a commit to the sink's acknowledgement, since the start.
     pub latency_ms: LatencySummary,
+    /// The one that took most time since the start.
+    pub slowest_stage: Option<String>,
+    pub stages: Vec<StageStatus>,
+}
+
+/// A stage as `status --json` shows it. All counts are since the start.
+#[derive(Clone, Debug, Serialize)]
+pub struct StageStatus {
+    pub name: String,
+    /// The digest of its plugin.
+    pub plugin_sha256: String,
+    /// Calls of the plugin: one a batch, unless it fails.
+    pub calls: u64,
+    pub rows_in: u64,
+    pub rows_out: u64,
+    pub rejected: u64,
+    /// Calls that ended in no answer: traps, deadlines, limits, wrong answers.
+    pub failures: u64,
+    /// Instances made anew after those.
+    pub restarts: u64,
+    /// Whether the plugin had to be compiled for this start.
+    pub compiled: bool,
+    /// The most linear memory that an instance had.
+    pub memory_bytes: u64,
+    pub busy_us: u64,
+    pub us_a_call: u64,
+}
+
+impl StageStatus {
+    fn new(stage: &Stage) -> StageStatus {
+        StageStatus {
+            name: stage.name.clone(),
+            plugin_sha256: stage.plugin.sha256().to_owned(),
+            calls: 0,
+            rows_in: 0,
+            rows_out: 0,
+            rejected: 0,
+            failures: 0,
+            restarts: 0,
+            compiled: stage.plugin.was_compiled(),
+            memory_bytes: 0,
+            busy_us: 0,
+            us_a_call: 0,
+        }
+    }
+
+    fn update(&mut self, stats: &StageStats) {
+        self.calls = stats.calls;
+        self.rows_in = stats.rows_in;
+        self.rows_out = stats.rows_out;
+        self.rejected = stats.rejects;
+        self.failures = stats.failures;
+        self.restarts = stats.restarts;
+        self.memory_bytes = stats.memory_bytes as u64;
+        self.busy_us = stats.busy.as_micros() as u64;
+        self.us_a_call = self.busy_us.checked_div(self.calls).unwrap_or_default();
+    }
 }
 
 #[derive(Clone, Copy, Debug, Serialize)]

@@ -17,7 +17,11 @@ pub(crate) struct Stages {
 
 impl Stages {
     pub(crate) fn new(metrics: Arc<Metrics>, stream: &str, chain: &Chain) -> Stages {
-        let told = chain.stages().iter().map(|stage| (metrics.stage(stream, &stage.name), StageStats::default()));
+        let told = chain.stages().iter().map(|stage| {
+            let metrics = metrics.stage(stream, &stage.name);
+            metrics.compilations.inc_by(u64::from(stage.plugin.was_compiled()));
+            (metrics, StageStats::default())
+        });
         let told = told.collect();
         Stages { metrics, stream: stream.to_owned(), told }
     }
@@ -29,6 +33,8 @@ impl Stages {
             metrics.rows_out.inc_by(now.rows_out - before.rows_out);
             metrics.rows_rejected.inc_by(now.rejects - before.rejects);
             metrics.failures.inc_by(now.failures - before.failures);
+            metrics.restarts.inc_by(now.restarts - before.restarts);
+            metrics.memory_bytes.set(now.memory_bytes as i64);
             metrics.busy_seconds.inc_by((now.busy - before.busy).as_secs_f64());
             *before = *now;
         }

@@ -107,6 +107,7 @@ impl Worker {
             let passed = self.chain.run(Arc::clone(batch));
             self.log();
             self.stages.take(&mut self.chain);
+            self.observed.stages(&self.chain);
             let error = match passed {
                 Err(error) if error.is_transient() => error,
                 passed => {

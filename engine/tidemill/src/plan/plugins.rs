@@ -1,10 +1,12 @@
 //! The plugins of all streams: shipped or from a file, compiled once and kept for the next start.
 
 use std::collections::HashMap;
+use std::fs::File;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use tidemill_stage::{Cache, Engine, Plugin};
+use tidemill_stage::{Cache, Engine, Limits, Plugin};
 
 use crate::error::{Error, Result};
 
@@ -18,37 +20,48 @@ const SHIPPED: [(&str, &[u8]); 6] = [
     ("split", include_bytes!("../../../../plugins/shipped/split.wasm")),
 ];
 
-/// Compiled plugins, each once a process whatever number of streams uses it.
+/// Compiled plugins, each once a process whatever number of streams uses it. How deep calls nest is the compiler's affair, so
+/// that each depth has one of its own.
 #[derive(Debug, Default)]
 pub struct Plugins {
-    engine: Option<Engine>,
-    compiled: HashMap<String, Arc<Plugin>>,
+    engines: HashMap<usize, Engine>,
+    compiled: HashMap<(usize, String), Arc<Plugin>>,
 }
 
 impl Plugins {
-    pub(super) fn shipped(&mut self, name: &str) -> Result<Arc<Plugin>> {
+    pub(crate) fn shipped(&mut self, name: &str, limits: &Limits) -> Result<Arc<Plugin>> {
         let (name, bytes) =
             SHIPPED.iter().find(|(shipped, _)| *shipped == name).expect("the configuration knows the shipped");
-        self.compile(name, bytes)
+        self.compile(name, bytes, limits)
     }
 
-    pub(super) fn file(&mut self, path: &Path) -> Result<Arc<Plugin>> {
+    pub(crate) fn file(&mut self, path: &Path, limits: &Limits) -> Result<Arc<Plugin>> {
         let name = path.display().to_string();
-        let bytes = std::fs::read(path)
-            .map_err(|error| Error::failed(format!("plugin `{name}` cannot be read")).with_cause(error))?;
-        self.compile(&name, &bytes)
+        let unreadable = |error| Error::failed(format!("plugin `{name}` cannot be read")).with_cause(error);
+        let file = File::open(path).map_err(unreadable)?;
+        let (size, max) = (file.metadata().map_err(unreadable)?.len(), limits.component_bytes as u64);
+        let mut bytes = Vec::new();
+        file.take(max.saturating_add(1)).read_to_end(&mut bytes).map_err(unreadable)?;
+        if bytes.len() as u64 > max {
+            let size = size.max(bytes.len() as u64);
+            return Err(Error::failed(format!(
+                "plugin `{name}` has {size} bytes, and it may have {max}: strip it, or raise `limits.component`"
+            )));
+        }
+        self.compile(&name, &bytes, limits)
     }
 
-    fn compile(&mut self, name: &str, bytes: &[u8]) -> Result<Arc<Plugin>> {
-        if let Some(plugin) = self.compiled.get(name) {
+    fn compile(&mut self, name: &str, bytes: &[u8], limits: &Limits) -> Result<Arc<Plugin>> {
+        let key = (limits.stack_bytes, name.to_owned());
+        if let Some(plugin) = self.compiled.get(&key) {
             return Ok(Arc::clone(plugin));
         }
-        let engine = match &self.engine {
+        let engine = match self.engines.get(&limits.stack_bytes) {
             Some(engine) => engine.clone(),
-            None => self.engine.insert(new_engine()?).clone(),
+            None => self.engines.entry(limits.stack_bytes).or_insert(new_engine(limits.stack_bytes)?).clone(),
         };
         let plugin = Arc::new(Plugin::load(&engine, name, bytes).map_err(stage_error)?);
-        self.compiled.insert(name.to_owned(), Arc::clone(&plugin));
+        self.compiled.insert(key, Arc::clone(&plugin));
         Ok(plugin)
     }
 }
@@ -57,8 +70,8 @@ fn stage_error(error: tidemill_stage::Error) -> Error {
     Error::failed(error.to_string())
 }
 
-fn new_engine() -> Result<Engine> {
-    let engine = Engine::new().map_err(stage_error)?;
+fn new_engine(stack_bytes: usize) -> Result<Engine> {
+    let engine = Engine::with_stack(stack_bytes).map_err(stage_error)?;
     let Some(folder) = cache_folder(|name| std::env::var_os(name).map(PathBuf::from)) else { return Ok(engine) };
     Ok(match Cache::open(&folder) {
         Ok(cache) => engine.with_cache(cache),

@@ -242,11 +242,12 @@ fn look_at_plugins(stages: &[Stage], tables: &[Arc<TableInfo>], subject: &str, f
 fn stages(stream: &config::Stream, plugins: &mut Plugins) -> Result<Vec<Stage>> {
     let mut stages = Vec::new();
     let shipped = |plugins: &mut Plugins, name: &str, config: Value| -> Result<Stage> {
+        let limits = Limits::default();
         Ok(Stage {
             name: name.to_owned(),
-            plugin: plugins.shipped(name)?,
+            plugin: plugins.shipped(name, &limits)?,
             config,
-            limits: Limits::default(),
+            limits,
             grants: Grants::default(),
         })
     };
@@ -255,8 +256,8 @@ fn stages(stream: &config::Stream, plugins: &mut Plugins) -> Result<Vec<Stage>> 
     }
     for stage in &stream.stages {
         let plugin = match &stage.plugin {
-            config::Plugin::File(path) => plugins.file(path)?,
-            config::Plugin::Shipped(name) => plugins.shipped(name)?,
+            config::Plugin::File(path) => plugins.file(path, &stage.limits)?,
+            config::Plugin::Shipped(name) => plugins.shipped(name, &stage.limits)?,
         };
         if let Some(pin) = stage.sha256.as_deref().filter(|pin| *pin != plugin.sha256()) {
             let found = plugin.sha256();
@@ -265,10 +266,7 @@ fn stages(stream: &config::Stream, plugins: &mut Plugins) -> Result<Vec<Stage>> 
                 stage.name
             )));
         }
-        let limits = Limits {
-            memory_bytes: usize::try_from(stage.limits.memory_bytes).unwrap_or(usize::MAX),
-            deadline: stage.limits.deadline,
-        };
+        let limits = stage.limits;
         let mut config = stage.config.clone().unwrap_or_else(|| json!({}));
         for (name, secret) in &stage.secrets {
             config[name] = json!(secret.expose());

@@ -98,10 +98,20 @@ fn from_state(config: &Config) -> Result<Value> {
     Ok(json!({ "running": false, "streams": streams.collect::<Result<Vec<_>>>()? }))
 }
 
+/// Its name, and what a batch costs there.
+fn slowest_stage(stream: &Value) -> String {
+    let name = &stream["slowest_stage"];
+    let stage = stream["stages"].as_array().into_iter().flatten().find(|stage| stage["name"] == *name);
+    match (name.as_str(), stage.and_then(|stage| stage["us_a_call"].as_u64())) {
+        (Some(name), Some(us)) => format!("{name}, {} us a batch", count(us)),
+        _ => "-".to_owned(),
+    }
+}
+
 fn render(status: &Value) -> String {
     let text = |value: &Value| value.as_str().unwrap_or("-").to_owned();
     let number = |value: &Value| value.as_u64().map_or("-".to_owned(), count);
-    let rows: Vec<[String; 7]> = status["streams"]
+    let rows: Vec<[String; 8]> = status["streams"]
         .as_array()
         .into_iter()
         .flatten()
@@ -113,6 +123,7 @@ fn render(status: &Value) -> String {
                 number(&stream["documents"]),
                 number(&stream["dead_letters"]),
                 text(&stream["settled_lsn"]),
+                slowest_stage(stream),
                 stream["reason"].as_str().unwrap_or_default().to_owned(),
             ]
         })
@@ -131,6 +142,6 @@ fn render(status: &Value) -> String {
             "{head}, and nothing has run yet: `tidemill check` says whether all is ready, `tidemill run` begins"
         );
     }
-    let names = ["stream", "state", "lag", "documents", "dead letters", "settled", ""];
+    let names = ["stream", "state", "lag", "documents", "dead letters", "settled", "slowest stage", ""];
     format!("{head}\n{}", table(names, &rows))
 }

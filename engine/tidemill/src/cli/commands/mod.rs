@@ -1,8 +1,11 @@
 //! What each command does, once its arguments are read.
 
+mod capture;
 mod check;
 mod dead_letters;
 mod engine;
+mod plugin;
+mod replay;
 mod teardown;
 
 use std::future::Future;
@@ -39,13 +42,19 @@ pub(super) fn dispatch(arguments: &Arguments) -> Result<()> {
         }
         Command::DeadLetters(asked) => dead_letters::run(path, asked),
         Command::Teardown(asked) => block_on(teardown::teardown(path, asked)),
+        Command::Plugin(asked) => plugin::run(asked),
+        Command::Capture(asked) => block_on(capture::capture(path, asked)),
         Command::Index(index) => block_on(serve(index)),
         Command::Demo(asked) => block_on(demonstrate(asked)),
     }
 }
 
 fn block_on<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(RUNTIME_THREADS).enable_all().build();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(RUNTIME_THREADS)
+        .thread_stack_size(tidemill_stage::Limits::THREAD_STACK_BYTES)
+        .enable_all()
+        .build();
     runtime.map_err(|error| Error::failed("no threads can be made").with_cause(error))?.block_on(work)
 }
 

@@ -1,0 +1,187 @@
+//! What guests say beside their answers: lines for the log, and metrics of their own. Both are bounded, whatever a guest does.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+pub use crate::abi::Level;
+use crate::grants::Wasi;
+use crate::limits::{LOG_LINE_BYTES_MAX, LOG_LINES_MAX, METRIC_NAME_BYTES_MAX, cut};
+
+/// The span that a limit of lines is for.
+const RATE_INTERVAL: Duration = Duration::from_secs(1);
+
+/// A line that a guest logged.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogLine {
+    pub stage: String,
+    pub level: Level,
+    pub message: String,
+}
+
+/// What guests logged since the last time that somebody asked.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Logs {
+    pub lines: Vec<LogLine>,
+    /// Lines that were not kept because there were too many.
+    pub dropped: u64,
+}
+
+/// A metric of a guest's own.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Metric {
+    /// What was added since the last time that somebody asked.
+    Count(u64),
+    Gauge(f64),
+}
+
+/// What one instance said since it was last asked.
+#[derive(Debug)]
+pub(crate) struct Said {
+    lines: Vec<(Level, String)>,
+    dropped: u64,
+    metrics: BTreeMap<String, Metric>,
+    lines_max: usize,
+    metrics_max: usize,
+}
+
+impl Said {
+    pub(crate) fn new(lines_max: usize, metrics_max: usize) -> Said {
+        Said { lines: Vec::new(), dropped: 0, metrics: BTreeMap::new(), lines_max, metrics_max }
+    }
+
+    pub(crate) fn log(&mut self, level: Level, message: String) {
+        if self.lines.len() < self.lines_max {
+            self.lines.push((level, cut(message, LOG_LINE_BYTES_MAX)));
+        } else {
+            self.dropped += 1;
+        }
+    }
+
+    /// The metric of this name; none where it may have none.
+    pub(crate) fn metric(&mut self, name: &str) -> Option<&mut Metric> {
+        let mut chars = name.bytes();
+        let is_name = chars.next().is_some_and(|first| first.is_ascii_lowercase())
+            && chars.all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'_');
+        if !is_name || name.len() > METRIC_NAME_BYTES_MAX {
+            return None;
+        }
+        if !self.metrics.contains_key(name) {
+            if self.metrics.len() >= self.metrics_max {
+                return None;
+            }
+            self.metrics.insert(name.to_owned(), Metric::Count(0));
+        }
+        self.metrics.get_mut(name)
+    }
+
+    /// What it printed becomes lines of the log.
+    pub(crate) fn print(&mut self, wasi: &mut Wasi) {
+        for (level, line) in wasi.drain() {
+            self.log(level, line);
+        }
+    }
+
+    /// The last thing it said before it trapped: an SDK logs the panic's message and place.
+    pub(crate) fn panic(&self) -> Option<&str> {
+        let (level, message) = self.lines.last()?;
+        (*level == Level::Error).then_some(message)
+    }
+}
+
+/// What all stages of a chain said, until the engine takes it.
+#[derive(Debug, Default)]
+pub(crate) struct Heard {
+    logs: Logs,
+    rates: BTreeMap<String, Rate>,
+    metrics: BTreeMap<(String, String), Metric>,
+    /// Every metric that was ever named, by stage and name: bounded, since whoever shows them keeps them.
+    metric_names: BTreeSet<(String, String)>,
+}
+
+/// How many lines of a stage were kept since when.
+#[derive(Debug)]
+struct Rate {
+    since: Instant,
+    kept: usize,
+}
+
+impl Rate {
+    fn allows(&mut self, lines_max: usize, now: Instant) -> bool {
+        if now.duration_since(self.since) >= RATE_INTERVAL {
+            *self = Rate { since: now, kept: 0 };
+        }
+        self.kept += 1;
+        self.kept <= lines_max
+    }
+}
+
+impl Heard {
+    /// Takes over what an instance of the stage said.
+    pub(crate) fn take(&mut self, stage: &str, said: &mut Said) {
+        self.logs.dropped += std::mem::take(&mut said.dropped);
+        if !said.lines.is_empty() {
+            self.take_lines(stage, said, Instant::now());
+        }
+        for (name, metric) in std::mem::take(&mut said.metrics) {
+            self.add_metric(stage, name, metric, said.metrics_max);
+        }
+    }
+
+    fn take_lines(&mut self, stage: &str, said: &mut Said, now: Instant) {
+        if !self.rates.contains_key(stage) {
+            self.rates.insert(stage.to_owned(), Rate { since: now, kept: 0 });
+        }
+        let rate = self.rates.get_mut(stage).expect("put in above");
+        for (level, message) in said.lines.drain(..) {
+            if rate.allows(said.lines_max, now) && self.logs.lines.len() < LOG_LINES_MAX {
+                self.logs.lines.push(LogLine { stage: stage.to_owned(), level, message });
+            } else {
+                self.logs.dropped += 1;
+            }
+        }
+    }
+
+    fn add_metric(&mut self, stage: &str, name: String, metric: Metric, names_max: usize) {
+        let key = (stage.to_owned(), name);
+        if !self.metric_names.contains(&key) {
+            if self.metric_names.iter().filter(|(of, _)| of == stage).count() >= names_max {
+                return;
+            }
+            self.metric_names.insert(key.clone());
+        }
+        match (self.metrics.get_mut(&key), metric) {
+            (Some(Metric::Count(sum)), Metric::Count(add)) => *sum = sum.saturating_add(add),
+            _ => drop(self.metrics.insert(key, metric)),
+        }
+    }
+
+    pub(crate) fn take_logs(&mut self) -> Logs {
+        std::mem::take(&mut self.logs)
+    }
+
+    pub(crate) fn take_metrics(&mut self) -> BTreeMap<(String, String), Metric> {
+        std::mem::take(&mut self.metrics)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_beyond_the_rate_are_counted_and_the_next_second_has_room_again() {
+        let (mut heard, mut said) = (Heard::default(), Said::new(3, 1));
+        let mut second = |heard: &mut Heard, now: Instant| {
+            for call in 0..4 {
+                (0..2).for_each(|line| said.log(Level::Info, format!("{call} {line}")));
+                heard.take_lines("a", &mut said, now);
+            }
+            let logs = heard.take_logs();
+            (logs.lines.len(), logs.dropped)
+        };
+        let begin = Instant::now();
+        assert_eq!(second(&mut heard, begin), (3, 5));
+        assert_eq!(second(&mut heard, begin + RATE_INTERVAL / 2), (0, 8));
+        assert_eq!(second(&mut heard, begin + RATE_INTERVAL), (3, 5));
+    }
+}

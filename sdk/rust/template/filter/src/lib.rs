@@ -1,0 +1,35 @@
+//! A filter: keeps the rows whose text has a word in it.
+
+use tidemill_sdk::{Config, Row};
+
+/// What stands under `config:` of the stage.
+#[derive(Config)]
+struct Settings {
+    word: String,
+}
+
+/// The columns that are needed, by their names. Nothing else ever gets here; None is NULL.
+#[derive(Row)]
+struct Product<'a> {
+    name: Option<&'a str>,
+}
+
+fn has_word(product: Product<'_>, settings: &Settings) -> bool {
+    product.name.is_some_and(|name| name.contains(&settings.word))
+}
+
+tidemill_sdk::filter!(rows: has_word);
+
+#[cfg(test)]
+mod tests {
+    use tidemill_sdk::testing::Table;
+
+    use super::*;
+
+    #[test]
+    fn rows_with_the_word_stay() {
+        let rows = r#"{"id": 1, "name": "red shoe"} {"id": 2, "name": "chair"} {"id": 3, "name": null}"#;
+        let out = Table::of(rows).filter::<Plugin>(r#"{"word": "shoe"}"#).unwrap();
+        assert_eq!(out.documents, [r#"{"id":1,"name":"red shoe"}"#]);
+    }
+}

@@ -44,8 +44,8 @@ install_into() {
     done
     mv "$folder/DIGESTS.new" "$folder/DIGESTS"
 }
-install_into shipped where=where_ select=select
-install_into fixtures hostile=hostile clock=clock outsider=outsider splitter=splitter pass=pass
+install_into shipped where=where_ select=select redact=redact geo=geo route=route split=split
+install_into fixtures hostile=hostile clock=clock outsider=outsider splitter=splitter pass=pass words=words
 ls -l plugins/shipped/*.wasm plugins/fixtures/*.wasm | awk '{ print "plugins:", $9, $5, "bytes" }'
 release=plugins/target/$target/release
 scripts/components.sh rust $release/trio_filter.wasm $release/trio_transform.wasm

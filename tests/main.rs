@@ -17,6 +17,7 @@ mod misdeeds;
 mod naming;
 mod predicates;
 mod servers;
+mod shipped;
 mod sink;
 mod stream;
 mod trouble;

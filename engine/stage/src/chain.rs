@@ -27,6 +27,8 @@ pub struct Chain {
     stages: Vec<Stage>,
     stats: Vec<StageStats>,
     opened: HashMap<TableId, Opened>,
+    /// Of tables, by the columns' names.
+    primary_keys: HashMap<TableId, Vec<String>>,
     /// Counts batches, to tell which table was not seen for longest.
     now: u64,
     shared: Shared,
@@ -91,7 +93,15 @@ pub struct OutColumn {
 impl Chain {
     pub fn new(stages: Vec<Stage>) -> Chain {
         let stats = vec![StageStats::default(); stages.len()];
-        Chain { stages, stats, opened: HashMap::new(), now: 0, shared: Shared::default() }
+        Chain { stages, stats, opened: HashMap::new(), primary_keys: HashMap::new(), now: 0, shared: Shared::default() }
+    }
+
+    /// The primary keys of tables, by name: what plugins are told under REPLICA IDENTITY FULL, of which the stream says only that
+    /// every column is part of it.
+    #[must_use]
+    pub fn with_primary_keys(mut self, keys: impl IntoIterator<Item = (TableId, Vec<String>)>) -> Chain {
+        self.primary_keys = keys.into_iter().filter(|(_, key)| !key.is_empty()).collect();
+        self
     }
 
     pub fn stages(&self) -> &[Stage] {
@@ -157,7 +167,7 @@ impl Chain {
             opened.used = self.now;
             return Ok(());
         }
-        let mut shape = Shape::of(relation);
+        let mut shape = Shape::of(relation, self.primary_keys.get(&relation.id).map(Vec::as_slice));
         let mut stages = Vec::with_capacity(self.stages.len());
         for stage in &self.stages {
             if shape.is_whole() {

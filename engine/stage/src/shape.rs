@@ -56,7 +56,8 @@ pub(crate) struct Shape {
 }
 
 impl Shape {
-    pub(crate) fn of(relation: &Relation) -> Shape {
+    /// `primary_key` is looked at under REPLICA IDENTITY FULL, where the relation itself calls every column a part of the key.
+    pub(crate) fn of(relation: &Relation, primary_key: Option<&[String]>) -> Shape {
         let columns = relation.arrow().fields().iter().zip(&relation.columns).map(|(field, column)| ShapeColumn {
             field: Arc::clone(field),
             postgres_type: Some(postgres_type(column).into()),
@@ -70,11 +71,17 @@ impl Shape {
         };
         let old = columns.iter().enumerate().filter(|(place, _)| is_told(*place));
         let old = old.map(|(place, column)| OldColumn { place, column: column.clone() }).collect();
-        let key = relation.columns.iter().filter(|column| column.identity).map(|column| column.name.clone());
+        let is_there = |name: &&String| relation.columns.iter().any(|column| column.name == **name);
+        let key = match primary_key.filter(|_| relation.replica_identity == ReplicaIdentity::Full) {
+            Some(key) => key.iter().filter(is_there).cloned().collect(),
+            None => {
+                relation.columns.iter().filter(|column| column.identity).map(|column| column.name.clone()).collect()
+            }
+        };
         Shape {
             namespace: relation.schema.clone(),
             table: relation.name.clone(),
-            key: key.collect(),
+            key,
             columns,
             old,
             naming: Naming::default(),

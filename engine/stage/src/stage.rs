@@ -6,6 +6,7 @@
 //! instance had answered before, since what failed it may have come together over many calls. A batch whose halves pass was
 //! too large: from then on the stage's batches are no larger than what passed.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -30,7 +31,7 @@ use crate::shape::Shape;
 use crate::{Limits, Plugin};
 
 /// A stage as it is configured.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Stage {
     /// What errors, dead letters and metrics call it.
     pub name: String,
@@ -39,6 +40,13 @@ pub struct Stage {
     pub config: serde_json::Value,
     pub limits: Limits,
     pub grants: Grants,
+}
+
+impl fmt::Debug for Stage {
+    /// Without the configuration, in which secrets stand.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Stage").field("name", &self.name).field("limits", &self.limits).finish_non_exhaustive()
+    }
 }
 
 /// What a stage did since it was made.

@@ -255,7 +255,7 @@ fn pass_answers(data: &[u8]) -> bool {
     let source = batch(rows);
     let identity = choices.is().then(|| Identity { index: choices.is().then(|| Arc::from("logs-*")) });
     let grants = Grants { identity, ..Grants::default() };
-    let mut shape = Shape::of(&source.relation);
+    let mut shape = Shape::of(&source.relation, None);
     let mut frame = Frame::new(source, false);
     for _ in 0..1 + choices.below(3) {
         if shape.is_whole() || frame.rows() == 0 {

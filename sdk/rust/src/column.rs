@@ -273,12 +273,20 @@ pub struct Texts<'a>(Bytes<'a>);
 
 impl<'a> Texts<'a> {
     pub fn get(&self, row: usize) -> Option<&'a str> {
-        self.0.get(row).map(|bytes| str::from_utf8(bytes).expect("the host sends valid UTF-8"))
+        self.0.get(row).map(text)
     }
 
     /// The same without the check of UTF-8, for what compares bytes.
     pub fn bytes(&self) -> Bytes<'a> {
         self.0
+    }
+}
+
+/// Not by `expect`, which would bring the formatting of its error into every component.
+fn text(bytes: &[u8]) -> &str {
+    match str::from_utf8(bytes) {
+        Ok(text) => text,
+        Err(_) => panic!("the host sends valid UTF-8"),
     }
 }
 

@@ -30,6 +30,10 @@ impl Bits {
         self.len == 0
     }
 
+    pub(crate) fn into_bytes(self) -> Vec<u8> {
+        self.bytes
+    }
+
     pub fn into_keep(self) -> Keep {
         match self.ones {
             ones if ones == self.len => Keep::All,
@@ -46,7 +50,7 @@ impl Bits {
         }
     }
 
-    fn into_validity(self) -> Option<Vec<u8>> {
+    pub(crate) fn into_validity(self) -> Option<Vec<u8>> {
         (self.ones < self.len).then_some(self.bytes)
     }
 }

@@ -6,7 +6,8 @@ use serde::de::DeserializeOwned;
 use crate::bindings::transform::exports::tidemill::plugin::transforming::{Output, Outputs, Passed, Plan};
 #[cfg(not(target_arch = "wasm32"))]
 use crate::native::{Output, Passed};
-use crate::{Column, ColumnType, DataType, Error, Fact, Field, Naming, Schema, Source};
+use crate::say::{listed, said};
+use crate::{Column, ColumnType, DataType, Error, Fact, Field, Json, Naming, Schema, Setting, Source};
 
 /// The stage's configuration, a JSON object.
 #[derive(Clone, Copy, Debug)]
@@ -23,6 +24,12 @@ impl<'a> Config<'a> {
         serde_json::from_str(self.0).map_err(|error| format!("the configuration does not fit: {error}").into())
     }
 
+    /// The configuration as a type that derives [`Config`](macro@crate::Config): a component is some 20 KB smaller for it than by
+    /// [`read`](Config::read).
+    pub fn typed<T: Setting>(self) -> Result<T, Error> {
+        T::read(Json::parse(self.0)?)
+    }
+
     pub fn value(self) -> Result<serde_json::Value, Error> {
         self.read()
     }
@@ -31,6 +38,9 @@ impl<'a> Config<'a> {
         self.0
     }
 }
+
+/// What a column of these fields would have to be; none where it fits.
+pub(crate) type Misfit = fn(&[DataType]) -> Option<DataType>;
 
 /// The columns that a plugin asked for, in order.
 #[derive(Debug)]
@@ -46,25 +56,31 @@ impl<'a> Requires<'a> {
 
     fn find(&self, name: &str) -> Result<Source, Error> {
         let place = place(&self.schema.fields, name).map_err(|known| {
-            let table = format!("{}.{}", self.schema.namespace, self.schema.table);
-            format!("no column `{name}` reaches this stage; of {table} there are {known}")
+            said(&["no column `", name, "` reaches this stage; of ", &self.table(), " there are ", &known])
         })?;
         Ok(Source::Field(place))
     }
 
+    fn table(&self) -> String {
+        said(&[&*self.schema.namespace, ".", &self.schema.table])
+    }
+
     fn find_old(&self, name: &str) -> Result<Source, Error> {
         let place = place(&self.schema.old, name).map_err(|known| {
-            let table = format!("{}.{}", self.schema.namespace, self.schema.table);
-            format!("an update of {table} does not tell what `{name}` was; it tells {known}")
+            said(&["an update of ", &self.table(), " does not tell what `", name, "` was; it tells ", &known])
         })?;
         Ok(Source::Old(place))
     }
 
     fn require<T: ColumnType + ?Sized>(&mut self, source: Source) -> Result<Column<T>, Error> {
+        self.require_fit(source, T::misfit).map(Column::at)
+    }
+
+    fn require_fit(&mut self, source: Source, misfit: Misfit) -> Result<usize, Error> {
         let (name, is) = self.named(source);
-        if let Some(wanted) = T::misfit(&is) {
-            let is: Vec<_> = is.into_iter().map(type_name).collect();
-            return Err(format!("column `{name}` is {}, and {} is needed", is.join(" of "), type_name(wanted)).into());
+        if let Some(wanted) = misfit(&is) {
+            let is = is.into_iter().map(type_name).collect::<Vec<_>>().join(" of ");
+            return Err(said(&["column `", name, "` is ", &is, ", and ", type_name(wanted), " is needed"]).into());
         }
         let known = self.sources.iter().position(|known| same(*known, source));
         let before = &self.sources[..known.unwrap_or(self.sources.len())];
@@ -72,7 +88,7 @@ impl<'a> Requires<'a> {
         if known.is_none() {
             self.sources.push(source);
         }
-        Ok(Column::at(at))
+        Ok(at)
     }
 
     /// A column's name, and its type with those of its elements.
@@ -90,8 +106,7 @@ impl<'a> Requires<'a> {
 fn place(fields: &[Field], name: &str) -> Result<u32, String> {
     match columns(fields).find(|(_, field)| field.name == name) {
         Some((place, _)) => Ok(place),
-        None if fields.is_empty() => Err("nothing".to_owned()),
-        None => Err(columns(fields).map(|(_, field)| format!("`{}`", field.name)).collect::<Vec<_>>().join(", ")),
+        None => Err(listed(columns(fields).map(|(_, field)| &*field.name))),
     }
 }
 
@@ -169,6 +184,10 @@ impl<'a> FilterPlan<'a> {
         self.0.require(self.0.find(name)?)
     }
 
+    pub(crate) fn require_fit(&mut self, name: &str, misfit: Misfit) -> Result<usize, Error> {
+        self.0.require_fit(self.0.find(name)?, misfit)
+    }
+
     /// The same for a place in the schema's fields.
     pub fn require_at<T: ColumnType + ?Sized>(&mut self, place: usize) -> Result<Column<T>, Error> {
         self.0.require(Source::Field(place as u32))
@@ -190,10 +209,26 @@ impl<'a> FilterPlan<'a> {
         self.0.sources.iter().filter_map(place).collect()
     }
 
+    #[cfg(not(target_arch = "wasm32"))]
+    pub(crate) fn sources(&self) -> &[Source] {
+        &self.0.sources
+    }
+
     #[cfg(target_arch = "wasm32")]
     pub(crate) fn into_requires(self) -> Vec<Source> {
         self.0.sources
     }
+}
+
+/// A plan as `testing` looks at it.
+#[cfg(not(target_arch = "wasm32"))]
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Parts<'a> {
+    pub(crate) sources: &'a [Source],
+    pub(crate) outputs: &'a [Output],
+    pub(crate) documents: bool,
+    pub(crate) many: bool,
+    pub(crate) naming: Naming,
 }
 
 /// What a transform needs and what comes out. Columns come out in the order in which `pass` and `make` name them; what is
@@ -235,6 +270,10 @@ impl<'a> TransformPlan<'a> {
     /// Asks for a column of the row as it was before its change.
     pub fn require_old<T: ColumnType + ?Sized>(&mut self, name: &str) -> Result<Column<T>, Error> {
         self.requires.require(self.requires.find_old(name)?)
+    }
+
+    pub(crate) fn require_fit(&mut self, name: &str, misfit: Misfit) -> Result<usize, Error> {
+        self.requires.require_fit(self.requires.find(name)?, misfit)
     }
 
     /// Lets a column out under a name. It does not cross for that.
@@ -282,6 +321,11 @@ impl<'a> TransformPlan<'a> {
         self.outputs.push(Output::Make(vec![Field { name: name.into(), data_type, extension, postgres_type: None }]));
     }
 
+    /// The same for a column of JSON, which stands in the document as it is: utf8 without raw newlines.
+    pub fn make_json(&mut self, name: impl Into<String>) {
+        self.make_as(name, DataType::Utf8, Some("arrow.json"));
+    }
+
     /// Adds a column of lists of this type. Each answer brings its buffers ([`lists`](crate::lists)), then those of the
     /// elements.
     pub fn make_list(&mut self, name: impl Into<String>, elements: DataType) {
@@ -314,6 +358,12 @@ impl<'a> TransformPlan<'a> {
     pub(crate) fn into_guest(self) -> Plan {
         let outputs = if self.documents { Outputs::Documents(self.outputs) } else { Outputs::Columns(self.outputs) };
         Plan { requires: self.requires.sources, outputs, many: self.many, naming: self.naming }
+    }
+
+    #[cfg(not(target_arch = "wasm32"))]
+    pub(crate) fn parts(&self) -> Parts<'_> {
+        let TransformPlan { requires, outputs, documents, many, naming } = self;
+        Parts { sources: &requires.sources, outputs, documents: *documents, many: *many, naming: *naming }
     }
 
     /// What comes out as (name, passed column or none), for tests.

@@ -28,3 +28,21 @@ pub fn set(name: &str, value: f64) {
     #[cfg(not(target_arch = "wasm32"))]
     let _ = (name, value);
 }
+
+/// Parts of a message put together: what `format!` and `concat` would do, and a third of their size in a component.
+pub(crate) fn said(parts: &[&str]) -> String {
+    let mut text = String::new();
+    parts.iter().for_each(|part| text.push_str(part));
+    text
+}
+
+/// Names in backticks, with commas between them.
+pub(crate) fn listed<'a>(names: impl Iterator<Item = &'a str>) -> String {
+    let mut text = String::new();
+    for name in names {
+        text.push_str(if text.is_empty() { "`" } else { ", `" });
+        text.push_str(name);
+        text.push('`');
+    }
+    if text.is_empty() { "nothing".to_owned() } else { text }
+}

@@ -78,6 +78,8 @@ fn a_trap_costs_the_rows_that_cause_it() {
     rejected(misdeed_at("trap", &[777]), 1000, &[777], "trap", "asked to trap");
     rejected(misdeed_at("trap", &[0, 7, 8, 999]), 1000, &[0, 7, 8, 999], "trap", "hostile/src/lib.rs");
     rejected(misdeed_at("trap", &[0]), 1, &[0], "trap", "asked to trap");
+    // With the place in the plugin's source, for its author.
+    rejected(misdeed_at("trap", &[0]), 1, &[0], "trap", "panicked at hostile/src/lib.rs:");
 }
 
 #[test]
@@ -330,6 +332,7 @@ fn a_call_that_takes_most_of_its_deadline_passes() {
 fn plans_that_cannot_be_are_refused_at_open() {
     not_opened(misdeed("open-error"), "stage `hostile`: asked to fail at open");
     not_opened(misdeed("open-trap"), "asked to trap at open");
+    not_opened(misdeed("open-trap"), "panicked at hostile/src/lib.rs:");
     not_opened(misdeed("plan-name-twice"), "two columns called `made`");
     not_opened(misdeed("plan-name-empty"), "without a name");
     not_opened(misdeed("plan-list"), "it makes column `list` a list, and tells no field of its elements");

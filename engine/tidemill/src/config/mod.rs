@@ -39,7 +39,7 @@ pub const DEFAULT_PATH: &str = "tidemill.yaml";
 const FILE_BYTES_MAX: u64 = 4 << 20;
 
 /// The plugins that come inside the binary, by name.
-pub const SHIPPED_PLUGINS: &[&str] = &["where", "select"];
+pub const SHIPPED_PLUGINS: &[&str] = &["where", "select", "redact", "geo", "route", "split"];
 
 /// Everything that the file says, with defaults filled in and secrets read.
 #[derive(Clone, Debug)]
@@ -207,6 +207,8 @@ pub struct Stage {
     pub sha256: Option<String>,
     /// Handed to the plugin as it is; it may hold secrets.
     pub config: Option<serde_json::Value>,
+    /// Handed to it beside its configuration, by name.
+    pub secrets: Vec<(String, Secret)>,
     pub limits: tidemill_stage::Limits,
     pub grants: tidemill_stage::Grants,
 }

@@ -215,6 +215,8 @@ pub(super) struct Stage {
     pub(super) sha256: Option<String>,
     /// Handed to the plugin as it is.
     pub(super) config: Option<serde_json::Value>,
+    /// Handed to the plugin beside its configuration, as texts under these names.
+    pub(super) secrets: Option<BTreeMap<String, SecretText>>,
     pub(super) limits: Option<Limits>,
     /// What the plugin may do beyond looking at its rows, by name.
     pub(super) grants: Option<Grants>,

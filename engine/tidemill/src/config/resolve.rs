@@ -376,6 +376,27 @@ fn resolve_backfill(place: &Place<'_>, raw: Option<values::Backfill>) -> Result<
     }
 }
 
+/// The plugin finds them among its settings, so each name is one that the configuration has not.
+fn resolve_stage_secrets(
+    place: &Place<'_>,
+    raw: Option<BTreeMap<String, SecretText>>,
+    config: Option<&serde_json::Value>,
+    base: Base<'_>,
+) -> Result<Vec<(String, Secret)>, Fault> {
+    let raw = raw.unwrap_or_default();
+    if !raw.is_empty() && config.is_some_and(|config| !config.is_object()) {
+        return Err(place.fault("secrets stand beside the settings of `config`, and that is no map here"));
+    }
+    let resolve = |(name, secret): (String, SecretText)| {
+        let place = place.key(&name);
+        if config.is_some_and(|config| config.get(&name).is_some()) {
+            return Err(place.fault(format!("`config` has `{name}` too: leave one of them out")));
+        }
+        base.secret(&place, secret).map(|secret| (name, secret))
+    };
+    raw.into_iter().map(resolve).collect()
+}
+
 fn resolve_stage(place: &Place<'_>, raw: raw::Stage, base: Base<'_>) -> Result<Stage, Fault> {
     let plugin_place = place.key("plugin");
     let is_file = raw.plugin.contains('/') || raw.plugin.ends_with(".wasm");
@@ -396,11 +417,13 @@ fn resolve_stage(place: &Place<'_>, raw: raw::Stage, base: Base<'_>) -> Result<S
         return Err(place.key("sha256").fault("a SHA-256 digest has 64 hexadecimal digits: `sha256sum FILE` gives it"));
     }
     let grants = resolve_grants(&place.key("grants"), raw.grants.unwrap_or_default(), base)?;
+    let secrets = resolve_stage_secrets(&place.key("secrets"), raw.secrets, raw.config.as_ref(), base)?;
     Ok(Stage {
         name: raw.plugin,
         plugin,
         sha256,
         config: raw.config,
+        secrets,
         limits: resolve_limits(&place.key("limits"), raw.limits)?,
         grants,
     })

@@ -182,6 +182,23 @@ fn variables_take_the_type_that_is_asked_for() {
 }
 
 #[test]
+fn a_stages_secrets_stand_beside_its_configuration_and_print_nowhere() {
+    let stage = |lines: &str| with(&format!("    stages: [{{ plugin: a.wasm, {lines} }}]\n"));
+    let config = ok(&stage("config: { fields: { a: hash } }, secrets: { key: hunter2 }"));
+    let [(name, secret)] = config.streams[0].stages[0].secrets.as_slice() else { panic!("one") };
+    assert_eq!((name.as_str(), secret.expose()), ("key", "hunter2"));
+    assert!(!format!("{config:?}").contains("hunter2"));
+    refused(
+        &stage("config: { key: b }, secrets: { key: hunter2 }"),
+        "6:68: streams[0].stages[0].secrets.key: `config` has `key` too: leave one of them out",
+    );
+    refused(
+        &stage("config: [key], secrets: { key: hunter2 }"),
+        "6:56: streams[0].stages[0].secrets: secrets stand beside the settings of `config`, and that is no map here",
+    );
+}
+
+#[test]
 fn a_password_in_a_variable_may_hold_any_character() {
     let config = ok(&SMALL.replace("postgres://u@h/db", "\"postgres://u:${PASSWORD}@h/db?sslmode=${MODE:-prefer}\""));
     assert_eq!(config.source.url.expose(), "postgres://u:p%40ss%2Fw%3Ard@h/db?sslmode=prefer");
@@ -603,6 +620,9 @@ fn a_plans_digest_changes_with_what_makes_documents() {
         digest("    where: a = 1\n", &["1"]),
         digest("    stages: [{ plugin: a.wasm }]\n", &[]),
         digest("    stages: [{ plugin: a.wasm, config: { a: 1 } }]\n", &[]),
+        digest("    stages: [{ plugin: a.wasm, secrets: { a: one } }]\n", &[]),
+        digest("    stages: [{ plugin: a.wasm, secrets: { a: two } }]\n", &[]),
+        digest("    stages: [{ plugin: a.wasm, secrets: { b: one } }]\n", &[]),
         digest("    columns: [a, b]\n", &[]),
         digest("    columns: [b, a]\n", &[]),
         digest("    columns: { a: b }\n", &[]),

@@ -11,9 +11,13 @@ use tidemill_stage::{Cache, Engine, Limits, Plugin};
 use crate::error::{Error, Result};
 
 /// The components that come inside the binary.
-const SHIPPED: [(&str, &[u8]); 2] = [
+const SHIPPED: [(&str, &[u8]); 6] = [
     ("where", include_bytes!("../../../../plugins/shipped/where.wasm")),
     ("select", include_bytes!("../../../../plugins/shipped/select.wasm")),
+    ("redact", include_bytes!("../../../../plugins/shipped/redact.wasm")),
+    ("geo", include_bytes!("../../../../plugins/shipped/geo.wasm")),
+    ("route", include_bytes!("../../../../plugins/shipped/route.wasm")),
+    ("split", include_bytes!("../../../../plugins/shipped/split.wasm")),
 ];
 
 /// Compiled plugins, each once a process whatever number of streams uses it. How deep calls nest is the compiler's affair, so

@@ -99,7 +99,7 @@ impl StreamPlan {
     }
 
     pub fn chain(&self) -> Chain {
-        Chain::new(self.stages.clone())
+        Chain::new(self.stages.clone()).with_primary_keys(keys(&self.tables))
     }
 
     pub fn encoding(&self, epoch: tidemill_change::Epoch) -> encode::Encoding {
@@ -158,6 +158,10 @@ impl StreamPlan {
         let tables = self.tables.iter().filter(|table| table.key_is_immediate && names_the_key(table));
         tables.map(|table| table.relation.id).collect()
     }
+}
+
+fn keys(tables: &[Arc<TableInfo>]) -> impl Iterator<Item = (tidemill_change::TableId, Vec<String>)> {
+    tables.iter().map(|table| (table.relation.id, key_names(table)))
 }
 
 fn key_names(table: &TableInfo) -> Vec<String> {
@@ -263,7 +267,10 @@ fn stages(stream: &config::Stream, plugins: &mut Plugins) -> Result<Vec<Stage>> 
             )));
         }
         let limits = stage.limits;
-        let config = stage.config.clone().unwrap_or_else(|| json!({}));
+        let mut config = stage.config.clone().unwrap_or_else(|| json!({}));
+        for (name, secret) in &stage.secrets {
+            config[name] = json!(secret.expose());
+        }
         let grants = stage.grants.clone();
         stages.push(Stage { name: stage.name.clone(), plugin, config, limits, grants });
     }
@@ -368,7 +375,7 @@ fn open(
     subject: &str,
     findings: &mut Findings,
 ) -> Option<Vec<IndexPlan>> {
-    let mut chain = Chain::new(stages.to_vec());
+    let mut chain = Chain::new(stages.to_vec()).with_primary_keys(keys(tables));
     let mut indices: Vec<IndexPlan> = Vec::new();
     for table in tables {
         let opened = match chain.open(&table.relation) {

@@ -1,36 +1,35 @@
 //! A filter: keeps the rows whose text has a word in it.
 
-use serde::Deserialize;
-use tidemill_sdk::{Batch, Column, Config, Error, Failure, Filter, FilterPlan, Verdict};
+use tidemill_sdk::{Config, Row};
 
 /// What stands under `config:` of the stage.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Config)]
 struct Settings {
-    column: String,
     word: String,
 }
 
-struct Plugin {
-    column: Column<str>,
-    word: String,
+/// The columns that are needed, by their names. Nothing else ever gets here; None is NULL.
+#[derive(Row)]
+struct Product<'a> {
+    name: Option<&'a str>,
 }
 
-impl Filter for Plugin {
-    /// Once for each table: asks for the columns that are needed. Nothing else ever gets here.
-    fn open(config: Config<'_>, plan: &mut FilterPlan<'_>) -> Result<Plugin, Error> {
-        let settings: Settings = config.read()?;
-        Ok(Plugin { column: plan.require(&settings.column)?, word: settings.word.to_lowercase() })
-    }
-
-    /// A batch of up to some ten thousand rows: says which of them stay.
-    fn process(&mut self, batch: &Batch<'_>) -> Result<Verdict, Failure> {
-        let texts = batch.column(self.column);
-        Ok(Verdict::keep((0..batch.rows()).map(|row| {
-            // None is NULL.
-            texts.get(row).is_some_and(|text| text.to_lowercase().contains(&self.word))
-        })))
-    }
+fn has_word(product: Product<'_>, settings: &Settings) -> bool {
+    product.name.is_some_and(|name| name.contains(&settings.word))
 }
 
-tidemill_sdk::filter!(Plugin);
+tidemill_sdk::filter!(rows: has_word);
+
+#[cfg(test)]
+mod tests {
+    use tidemill_sdk::testing::Table;
+
+    use super::*;
+
+    #[test]
+    fn rows_with_the_word_stay() {
+        let rows = r#"{"id": 1, "name": "red shoe"} {"id": 2, "name": "chair"} {"id": 3, "name": null}"#;
+        let out = Table::of(rows).filter::<Plugin>(r#"{"word": "shoe"}"#).unwrap();
+        assert_eq!(out.documents, [r#"{"id":1,"name":"red shoe"}"#]);
+    }
+}

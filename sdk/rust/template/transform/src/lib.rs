@@ -1,42 +1,50 @@
 //! A transform: lets all columns through, and adds one that is made of a text, as addresses of pages have it.
 
-use serde::Deserialize;
-use tidemill_sdk::{Batch, Column, Config, DataType, Error, Failure, MakeBytes, Transform, TransformPlan, Transformed};
+use tidemill_sdk::{Config, Made, Row};
 
 /// What stands under `config:` of the stage.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Config)]
 struct Settings {
-    column: String,
-    makes: String,
+    #[config(default = "-".to_owned())]
+    between: String,
 }
 
-struct Plugin {
-    column: Column<str>,
+/// The columns that are needed, by their names. Nothing else ever gets here; None is NULL.
+#[derive(Row)]
+struct Product<'a> {
+    name: Option<&'a str>,
 }
 
-impl Transform for Plugin {
-    /// Once for each table: asks for the columns that are needed, and says which come out. Nothing else ever gets here.
-    fn open(config: Config<'_>, plan: &mut TransformPlan<'_>) -> Result<Plugin, Error> {
-        let settings: Settings = config.read()?;
-        let column = plan.require(&settings.column)?;
-        plan.pass_all_but(&[]);
-        plan.make(settings.makes, DataType::Utf8);
-        Ok(Plugin { column })
-    }
-
-    /// A batch of up to some ten thousand rows: brings the made columns, a value for each row.
-    fn process(&mut self, batch: &Batch<'_>) -> Result<Transformed, Failure> {
-        let texts = batch.column(self.column);
-        // None is NULL.
-        let slugs = (0..batch.rows()).map(|row| texts.get(row).map(slug));
-        Ok(Transformed::all(vec![MakeBytes::of(slugs)]))
-    }
+/// The columns that are made, by the names that they get.
+#[derive(Made)]
+struct Address {
+    slug: Option<String>,
 }
 
-fn slug(text: &str) -> String {
+fn address(product: Product<'_>, settings: &Settings) -> Address {
+    Address { slug: product.name.map(|name| slug(name, &settings.between)) }
+}
+
+fn slug(text: &str, between: &str) -> String {
     let words = text.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty());
-    words.map(str::to_lowercase).collect::<Vec<_>>().join("-")
+    words.map(str::to_lowercase).collect::<Vec<_>>().join(between)
 }
 
-tidemill_sdk::transform!(Plugin);
+tidemill_sdk::transform!(rows: address);
+
+#[cfg(test)]
+mod tests {
+    use tidemill_sdk::testing::Table;
+
+    use super::*;
+
+    #[test]
+    fn names_become_addresses() {
+        let rows = r#"{"id": 1, "name": "Red Shoe"} {"id": 2, "name": null}"#;
+        let out = Table::of(rows).transform::<Plugin>("{}").unwrap();
+        assert_eq!(
+            out.documents,
+            [r#"{"id":1,"name":"Red Shoe","slug":"red-shoe"}"#, r#"{"id":2,"name":null,"slug":null}"#]
+        );
+    }
+}

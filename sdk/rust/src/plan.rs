@@ -251,6 +251,12 @@ impl<'a> TransformPlan<'a> {
         self.outputs.push(Output::Make(vec![field]));
     }
 
+    /// The same for a column of a type that Arrow tells by its extension: `arrow.json`, `tidemill.numeric`.
+    pub fn make_as(&mut self, name: impl Into<String>, data_type: DataType, extension: Option<&str>) {
+        let extension = extension.map(str::to_owned);
+        self.outputs.push(Output::Make(vec![Field { name: name.into(), data_type, extension, postgres_type: None }]));
+    }
+
     /// Each answer brings whole documents, as JSON. Of what `pass` and `make` name there may then be only `_id`, `_index` and
     /// `_routing`.
     pub fn documents(&mut self) {

@@ -17,7 +17,7 @@ scripts/wasm-target.sh
 
 # The bytes of every file that a plugin is built from, each after its path, in the order of their paths.
 sources() {
-    git ls-files --cached --others --exclude-standard -- "plugins/$1" plugins/Cargo.toml plugins/Cargo.lock plugins/.cargo sdk/rust wit/0.1 |
+    git ls-files --cached --others --exclude-standard -- "plugins/$1" plugins/Cargo.toml plugins/Cargo.lock plugins/.cargo sdk/rust ':!sdk/rust/template' wit/0.1 |
         LC_ALL=C sort | while read -r file; do
             [ -f "$file" ] || continue
             printf '%s\n' "$file"
@@ -44,7 +44,7 @@ install_into() {
     mv "$folder/DIGESTS.new" "$folder/DIGESTS"
 }
 install_into shipped where=where_ select=select
-install_into fixtures hostile=hostile clock=clock outsider=outsider splitter=splitter
+install_into fixtures hostile=hostile clock=clock outsider=outsider splitter=splitter pass=pass
 ls -l plugins/shipped/*.wasm plugins/fixtures/*.wasm | awk '{ print "plugins:", $9, $5, "bytes" }'
 release=plugins/target/$target/release
 scripts/components.sh rust $release/trio_filter.wasm $release/trio_transform.wasm

@@ -126,6 +126,14 @@ impl Chain {
         Ok(Staged { source: batch, documents, of, rejects, named })
     }
 
+    /// What each stage asked for of a table on which it was opened, in words.
+    pub fn requires(&self, table: TableId) -> Vec<Vec<String>> {
+        self.opened
+            .get(&table)
+            .map(|opened| opened.stages.iter().map(OpenStage::asked_for).collect())
+            .unwrap_or_default()
+    }
+
     /// What each stage did so far.
     pub fn stats(&self) -> impl ExactSizeIterator<Item = (&str, &StageStats)> {
         self.stages.iter().map(|stage| stage.name.as_str()).zip(&self.stats)

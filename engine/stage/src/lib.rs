@@ -14,6 +14,7 @@ mod abi;
 mod cache;
 mod chain;
 mod check;
+mod crossing;
 mod engine;
 mod error;
 mod frame;

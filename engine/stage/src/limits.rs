@@ -61,6 +61,8 @@ pub(crate) const LOG_LINES_MAX: usize = 1000;
 pub(crate) const LOG_LINE_BYTES_MAX: usize = 4096;
 /// The functions that a trap's message names.
 pub(crate) const BACKTRACE_FRAMES_MAX: usize = 16;
+/// Lists in lists in one column.
+pub(crate) const LIST_DEPTH_MAX: usize = 8;
 /// What a plugin prints in one call.
 pub(crate) const PRINTED_BYTES_MAX: usize = 64 << 10;
 /// Files, streams and the like that an instance has open at once.

@@ -14,8 +14,9 @@ use arrow_select::concat::concat;
 use arrow_select::take::take;
 use tidemill_change::Reject;
 
-use crate::abi::{Batch, Failure, Schema};
+use crate::abi::{Batch, Failure, Field, Schema, Source};
 use crate::check::{self, Answer, Picked, Refused};
+use crate::crossing;
 use crate::error::{Error, Kind};
 use crate::frame::Frame;
 use crate::grants::Grants;
@@ -55,6 +56,9 @@ pub struct StageStats {
     /// The most linear memory that an instance had.
     pub memory_bytes: usize,
     pub busy: Duration,
+    /// What crossed to the guest, and what came back.
+    pub bytes_in: u64,
+    pub bytes_out: u64,
 }
 
 /// What the stages of a chain share while a batch runs.
@@ -116,6 +120,21 @@ impl OpenStage {
     /// What rows look like behind this stage.
     pub(crate) fn shape(&self) -> &Shape {
         &self.plan.shape
+    }
+
+    /// What this stage's plugin asked for, in words.
+    pub(crate) fn asked_for(&self) -> Vec<String> {
+        let requires = match &self.guest_plan {
+            GuestPlan::Filter(plan) => &plan.requires,
+            GuestPlan::Transform(plan) => &plan.requires,
+        };
+        let name = |fields: &[Field], place: u32| fields.get(place as usize).map(|field| field.name.clone());
+        let word = |source: &Source| match source {
+            Source::Field(place) => name(&self.schema.fields, *place),
+            Source::Old(place) => name(&self.schema.old, *place).map(|name| format!("{name} as it was before")),
+            Source::Fact(fact) => Some(format!("the change's {}", format!("{fact:?}").to_lowercase())),
+        };
+        requires.iter().filter_map(word).collect()
     }
 
     /// The columns of the input that this stage's plugin asked for.
@@ -243,15 +262,18 @@ impl OpenStage {
         let mut columns = Vec::with_capacity(self.plan.requires.len());
         for place in &self.plan.requires {
             let (array, rows) = frame.column(*place, from, len);
-            match shared.scratch.column(array, &rows) {
-                Ok(column) => columns.push(column),
-                Err(failed) => return Ok(Err(failed)),
+            if let Err(failed) = shared.scratch.columns(array, &rows, &mut columns) {
+                return Ok(Err(failed));
             }
         }
         let pushed: Vec<_> = columns.iter().map(|column| column.pushed()).collect();
         stats.calls += 1;
+        stats.bytes_in += crossing::pushed_bytes(&pushed);
         let result = instance.process(Batch { rows: len as u32, columns: &pushed });
         stats.memory_bytes = stats.memory_bytes.max(instance.memory_bytes());
+        if let Ok(Ok(answer)) = &result {
+            stats.bytes_out += crossing::answer_bytes(answer);
+        }
         shared.heard.take(&stage.name, instance.said());
         shared.scratch.give_back(columns);
         let checked = match result {

@@ -1,5 +1,6 @@
 //! The engine around the pure crates: sockets, files, the command line.
 
+pub mod author;
 pub mod cli;
 pub mod config;
 pub mod control;

@@ -1,9 +1,16 @@
 //! What can be typed. The doc comments are the help.
 
+mod author;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+
+pub use author::{
+    BuildArguments, CaptureArguments, InspectArguments, NewArguments, PluginCommand, PluginKind, ReplayArguments,
+    StageConfig, TestArguments,
+};
 
 use crate::config::DEFAULT_PATH;
 use crate::logging::LogFormat;
@@ -76,6 +83,11 @@ pub enum Command {
     DeadLetters(DeadLettersCommand),
     /// Drop slot, publication and state, after saying what goes. A forgotten slot fills the database's disk.
     Teardown(TeardownArguments),
+    /// Write plugins: begin, build, test, measure and compare them.
+    #[command(subcommand)]
+    Plugin(PluginCommand),
+    /// Take real rows of a stream into a file, to try plugins on. Moves nothing.
+    Capture(CaptureArguments),
     /// Serve the embedded index: a small Bulk-speaking server for demos and tests.
     Index(IndexArguments),
     /// See it work: a private Postgres, an index, 100,000 rows, live changes, every document compared.
@@ -102,6 +114,8 @@ impl Command {
             Command::Backfill(_) => "backfill",
             Command::DeadLetters(_) => "dead-letters",
             Command::Teardown(_) => "teardown",
+            Command::Plugin(_) => "plugin",
+            Command::Capture(_) => "capture",
             Command::Index(_) => "index",
             Command::Demo(_) => "demo",
             Command::Schema => "schema",
@@ -337,6 +351,8 @@ pub enum Shell {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use clap::CommandFactory;
 
     use super::*;
@@ -393,6 +409,15 @@ mod tests {
             "tidemill dead-letters drop 17 --stream products --yes --json",
             "tidemill teardown --yes --json",
             "tidemill teardown --state-only",
+            "tidemill plugin new words",
+            "tidemill plugin new a/words --lang rust --kind transform --json",
+            "tidemill plugin build",
+            "tidemill plugin build core.wasm --world filter -o words.wasm",
+            "tidemill plugin test words --accept",
+            "tidemill plugin test words.wasm --cases c --json",
+            "tidemill plugin inspect words.wasm --schema s.json --config c.json --json",
+            "tidemill plugin replay a.capture --plugin words --against words.wasm --config {} --against-config {} --json",
+            "tidemill capture products --rows 10 --mask a,b --changes --table t -o f --config a.yaml --json",
             "tidemill index --dir d --listen 127.0.0.1:0",
             "tidemill demo --keep --rows 10 --seconds 2 --json --sink http://h:9200 --api-key a:b",
             "tidemill schema",
@@ -420,6 +445,12 @@ mod tests {
             "tidemill teardown --json",
             "tidemill demo --rows 0",
             "tidemill demo --api-key x",
+            "tidemill plugin",
+            "tidemill plugin new",
+            "tidemill plugin new words --kind both",
+            "tidemill plugin replay a.capture",
+            "tidemill capture",
+            "tidemill capture products --rows 0",
             "tidemill completions powershell",
             "tidemill run --log-format xml",
         ];
@@ -427,6 +458,17 @@ mod tests {
             assert_eq!(parse(line).map(drop).map_err(|error| error.exit_code()), Err(2), "{line}");
         }
         assert_eq!(parse("tidemill run --help").unwrap_err().exit_code(), 0);
+    }
+
+    #[test]
+    fn a_stage_has_its_configuration_in_the_place_of_the_file() {
+        let typed = |line: &str| match parse(line).unwrap().command {
+            Command::Plugin(PluginCommand::Inspect(asked)) => asked.stage.typed().map(str::to_owned),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(typed("tidemill plugin inspect words.wasm"), None);
+        assert_eq!(typed("tidemill plugin inspect words.wasm --config {}").as_deref(), Some("{}"));
+        assert_eq!(parse("tidemill plugin build words").unwrap().global.config, Path::new(DEFAULT_PATH));
     }
 
     #[test]

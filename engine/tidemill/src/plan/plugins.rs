@@ -25,13 +25,13 @@ pub struct Plugins {
 }
 
 impl Plugins {
-    pub(super) fn shipped(&mut self, name: &str, limits: &Limits) -> Result<Arc<Plugin>> {
+    pub(crate) fn shipped(&mut self, name: &str, limits: &Limits) -> Result<Arc<Plugin>> {
         let (name, bytes) =
             SHIPPED.iter().find(|(shipped, _)| *shipped == name).expect("the configuration knows the shipped");
         self.compile(name, bytes, limits)
     }
 
-    pub(super) fn file(&mut self, path: &Path, limits: &Limits) -> Result<Arc<Plugin>> {
+    pub(crate) fn file(&mut self, path: &Path, limits: &Limits) -> Result<Arc<Plugin>> {
         let name = path.display().to_string();
         let unreadable = |error| Error::failed(format!("plugin `{name}` cannot be read")).with_cause(error);
         let file = File::open(path).map_err(unreadable)?;

@@ -1,8 +1,11 @@
 //! What each command does, once its arguments are read.
 
+mod capture;
 mod check;
 mod dead_letters;
 mod engine;
+mod plugin;
+mod replay;
 mod teardown;
 
 use std::future::Future;
@@ -39,6 +42,8 @@ pub(super) fn dispatch(arguments: &Arguments) -> Result<()> {
         }
         Command::DeadLetters(asked) => dead_letters::run(path, asked),
         Command::Teardown(asked) => block_on(teardown::teardown(path, asked)),
+        Command::Plugin(asked) => plugin::run(asked),
+        Command::Capture(asked) => block_on(capture::capture(path, asked)),
         Command::Index(index) => block_on(serve(index)),
         Command::Demo(asked) => block_on(demonstrate(asked)),
     }

@@ -23,10 +23,10 @@ sources_of() {
   esac
 }
 
-# The bytes of every file that these components are built from (no pages, no templates), each after its path, in the order of their paths.
+# The bytes of every file that these components are built from (no pages, tests or templates), each after its path, in the order of their paths.
 digest() {
   # shellcheck disable=SC2046 # paths of ours, without spaces
-  git ls-files --cached --others --exclude-standard -- $(sources_of "$1") | grep -v -e '\.md$' -e /template/ | LC_ALL=C sort | while read -r file; do
+  git ls-files --cached --others --exclude-standard -- $(sources_of "$1") | grep -v -e '\.md$' -e /template/ -e /tests/ -e '_test\.go$' | LC_ALL=C sort | while read -r file; do
     [ -f "$file" ] || continue
     printf '%s\n' "$file"
     cat "$file"

@@ -18,16 +18,17 @@ type Columns struct {
 	what   string
 }
 
-// required is what crosses with each batch.
+// required is what crosses with each batch, each column once.
 type required struct {
 	sources []tidemill_plugin_types.Source
-	places  int
 }
 
 func (r *required) add(source tidemill_plugin_types.Source) int {
+	if at := slices.Index(r.sources, source); at >= 0 {
+		return at
+	}
 	r.sources = append(r.sources, source)
-	r.places++
-	return r.places - 1
+	return len(r.sources) - 1
 }
 
 // place finds a field by name; the fields of a list's elements stand behind it and have no place of their own.

@@ -37,6 +37,8 @@ class FilterPlan:
         return self._add(source, place, field.data_type)
 
     def _add(self, source: str, place: int | str, data_type: str) -> Column:
+        if (source, place) in self.requires:  # it crosses once
+            return self.columns[self.requires.index((source, place))]
         column = Column(len(self.columns), data_type)
         self.columns.append(column)
         self.requires.append((source, place))

@@ -9,6 +9,7 @@ mod hostile;
 mod load;
 mod names;
 mod raw;
+mod sdks;
 mod select;
 mod trio;
 mod where_;

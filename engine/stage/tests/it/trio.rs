@@ -6,7 +6,8 @@ use std::io::Read;
 use std::sync::{Arc, LazyLock};
 
 use arrow_array::{
-    ArrayRef, BooleanArray, Float64Array, Int64Array, RecordBatch, StringViewArray, TimestampMicrosecondArray,
+    ArrayRef, BinaryViewArray, BooleanArray, Date32Array, Float32Array, Float64Array, Int16Array, Int32Array,
+    Int64Array, RecordBatch, StringViewArray, Time64MicrosecondArray, TimestampMicrosecondArray, UInt32Array,
 };
 use flate2::read::GzDecoder;
 use serde_json::json;
@@ -76,7 +77,8 @@ fn committed_components_are_made_of_these_sources() {
         };
         // As `digest` in `scripts/components.sh`.
         let is_source = |path: &str| {
-            !path.ends_with(".md") && !["/template/", "__pycache__"].iter().any(|part| path.contains(part))
+            ![".md", "_test.go"].iter().any(|end| path.ends_with(end))
+                && !["/template/", "/tests/", "__pycache__"].iter().any(|part| path.contains(part))
         };
         assert_eq!(
             line[1],
@@ -114,8 +116,27 @@ impl Random {
 }
 
 fn name(random: &mut Random) -> String {
-    let parts =
-        ["", "a", "shoe", "Ünïcödé ", "鞋", "👟", "e\u{301}", " ", "\"quoted\\", "\u{1}", "without ", "ß", "\n"];
+    let parts = [
+        "",
+        "a",
+        "shoe",
+        "Ünïcödé ",
+        "鞋",
+        "👟",
+        "e\u{301}",
+        " ",
+        "\"quoted\\",
+        "\u{1}",
+        "without ",
+        "ß",
+        "\n",
+        "\u{ffff}",
+    ];
+    if random.below(4) == 0 {
+        // Of any plane.
+        let plane = random.below(17) as u32;
+        return char::from_u32(plane << 16 | 0xe000 + random.below(0x2000) as u32).into_iter().chain(['é']).collect();
+    }
     (0..random.below(9)).map(|_| random.one(&parts)).collect()
 }
 
@@ -149,11 +170,71 @@ fn quantity(random: &mut Random) -> i64 {
     if random.below(30) == 0 { random.one(&[i64::MIN, i64::MAX, 0]) } else { random.below(200) as i64 }
 }
 
-const COLUMNS: [(&str, u32); 7] =
-    [("id", 20), ("price", 1700), ("name", 25), ("active", 16), ("at", 1184), ("score", 701), ("quantity", 20)];
+fn float(random: &mut Random) -> f32 {
+    match random.below(10) {
+        0 => random.one(&[f32::NAN, f32::INFINITY, f32::NEG_INFINITY, -0.0, f32::MAX, f32::MIN_POSITIVE, 0.1]),
+        _ => random.next() as i32 as f32 / 7.0,
+    }
+}
 
-fn rows(seed: u64, rows: u32) -> Arc<ChangeBatch> {
-    let mut random = Random(seed);
+fn whole(random: &mut Random) -> i64 {
+    random.one(&[0, -1, i64::MIN, i64::MAX, random.0 as i64])
+}
+
+fn bytes(random: &mut Random) -> Vec<u8> {
+    (0..random.below(40)).map(|_| random.next() as u8).collect()
+}
+
+fn json(random: &mut Random) -> String {
+    let texts =
+        ["{}", "null", "\"鞋\"", "1e400", "-0.00", r#"{"a": [1, null, {"\u0000": "👟"}], "b": ""}"#, "[[], [true]]"];
+    random.one(&texts).to_owned()
+}
+
+/// One column of each type that crosses, some types twice.
+const COLUMNS: [(&str, u32); 16] = [
+    ("id", 20),
+    ("price", 1700),
+    ("name", 25),
+    ("active", 16),
+    ("at", 1184),
+    ("score", 701),
+    ("quantity", 20),
+    ("small", 21),
+    ("count", 23),
+    ("ref", 26),
+    ("ratio", 700),
+    ("raw", 17),
+    ("born", 1082),
+    ("seen", 1114),
+    ("hour", 1083),
+    ("data", 3802),
+];
+
+fn images(random: &mut Random, ids: &[i64]) -> Vec<ArrayRef> {
+    let mut each = || ids.iter().map(|_| random.next()).map(Random).collect::<Vec<_>>().into_iter();
+    vec![
+        Arc::new(Int64Array::from_iter_values(ids.iter().copied())),
+        Arc::new(each().map(|mut r| r.maybe(price)).collect::<StringViewArray>()),
+        Arc::new(each().map(|mut r| r.maybe(name)).collect::<StringViewArray>()),
+        Arc::new(each().map(|mut r| r.maybe(|r| r.below(4) != 0)).collect::<BooleanArray>()),
+        Arc::new(each().map(|mut r| r.maybe(at)).collect::<TimestampMicrosecondArray>().with_timezone("UTC")),
+        Arc::new(each().map(|mut r| r.maybe(score)).collect::<Float64Array>()),
+        Arc::new(each().map(|mut r| r.maybe(quantity)).collect::<Int64Array>()),
+        Arc::new(each().map(|mut r| r.maybe(|r| whole(r) as i16)).collect::<Int16Array>()),
+        Arc::new(each().map(|mut r| r.maybe(|r| whole(r) as i32)).collect::<Int32Array>()),
+        Arc::new(each().map(|mut r| r.maybe(|r| whole(r) as u32)).collect::<UInt32Array>()),
+        Arc::new(each().map(|mut r| r.maybe(float)).collect::<Float32Array>()),
+        Arc::new(each().map(|mut r| r.maybe(bytes)).collect::<BinaryViewArray>()),
+        Arc::new(each().map(|mut r| r.maybe(|r| r.below(60_000) as i32 - 30_000)).collect::<Date32Array>()),
+        Arc::new(each().map(|mut r| r.maybe(at)).collect::<TimestampMicrosecondArray>()),
+        Arc::new(each().map(|mut r| r.maybe(|r| r.below(86_400_000_001) as i64)).collect::<Time64MicrosecondArray>()),
+        Arc::new(each().map(|mut r| r.maybe(json)).collect::<StringViewArray>()),
+    ]
+}
+
+/// Of five changes three insert, one updates and one deletes; what was before is told in full.
+fn rows(seed: u64, changes: u32) -> Arc<ChangeBatch> {
     let columns = COLUMNS.map(|(name, oid)| Column {
         name: name.to_owned(),
         type_oid: oid,
@@ -162,34 +243,37 @@ fn rows(seed: u64, rows: u32) -> Arc<ChangeBatch> {
         identity: true,
     });
     let relation = Arc::new(Relation::new(TableId(1), "public", "things", ReplicaIdentity::Full, columns.into()));
-    let mut each = || (0..rows).map(|_| random.next()).map(Random).collect::<Vec<_>>().into_iter();
-    let first = i64::from(rows) * (seed as i64 % 1000);
-    let arrays: Vec<ArrayRef> = vec![
-        Arc::new(Int64Array::from_iter_values(first..first + i64::from(rows))),
-        Arc::new(each().map(|mut r| r.maybe(price)).collect::<StringViewArray>()),
-        Arc::new(each().map(|mut r| r.maybe(name)).collect::<StringViewArray>()),
-        Arc::new(each().map(|mut r| r.maybe(|r| r.below(4) != 0)).collect::<BooleanArray>()),
-        Arc::new(each().map(|mut r| r.maybe(at)).collect::<TimestampMicrosecondArray>().with_timezone("UTC")),
-        Arc::new(each().map(|mut r| r.maybe(score)).collect::<Float64Array>()),
-        Arc::new(each().map(|mut r| r.maybe(quantity)).collect::<Int64Array>()),
-    ];
-    let change = |row| Change {
-        op: Op::Insert,
-        old_image: OldImage::None,
-        bucket: 0,
-        commit: 0,
-        ordinal: row,
-        row,
-        old: NO_ROW,
+    let first = i64::from(changes) * (seed as i64 % 1000);
+    let (mut new, mut old) = (Vec::new(), Vec::new());
+    let mut change = |ordinal: u32| {
+        let id = first + i64::from(ordinal);
+        let op = match ordinal % 5 {
+            3 => Op::Update,
+            4 => Op::Delete,
+            _ => Op::Insert,
+        };
+        let place = |images: &mut Vec<i64>, is_told: bool| match is_told {
+            true => {
+                images.push(id);
+                images.len() as u32 - 1
+            }
+            false => NO_ROW,
+        };
+        let (row, before) = (place(&mut new, op != Op::Delete), place(&mut old, op != Op::Insert));
+        let old_image = if op == Op::Insert { OldImage::None } else { OldImage::Full };
+        Change { op, old_image, bucket: 0, commit: 0, ordinal, row, old: before }
     };
+    let changes: Vec<Change> = (0..changes).map(&mut change).collect();
+    let mut random = Random(seed);
+    let mut batch = |ids: &[i64]| RecordBatch::try_new(Arc::clone(relation.arrow()), images(&mut random, ids)).unwrap();
     Arc::new(ChangeBatch {
         commits: vec![Commit { lsn: Lsn(8), xid: 1, time_us: 0 }],
-        changes: (0..rows).map(change).collect(),
-        old: RecordBatch::new_empty(Arc::clone(relation.arrow())),
-        unchanged: vec![None; arrays.len()],
+        changes,
+        rows: batch(&new),
+        old: batch(&old),
+        unchanged: vec![None; COLUMNS.len()],
         unreadable: Vec::new(),
         bytes: 0,
-        rows: RecordBatch::try_new(Arc::clone(relation.arrow()), arrays).unwrap(),
         relation,
     })
 }
@@ -203,7 +287,7 @@ fn chain(pair: &Pair, memory_mib: usize) -> Chain {
         limits: Limits { memory_bytes: memory_mib << 20, ..Limits::default() },
         grants,
     };
-    let identity = Grants { identity: Some(Identity { index: None }), ..Grants::default() };
+    let identity = Grants { identity: Some(Identity { index: Some("things-*".into()) }), ..Grants::default() };
     Chain::new(vec![
         stage(&pair.filter, json!({ "at_least": 20, "without": "without" }), Grants::default()),
         stage(&pair.transform, json!({ "prefix": "№ ", "twice": true }), identity),
@@ -263,8 +347,24 @@ fn three_languages_make_the_same_documents() {
             for code in ["empty", "price", "score"] {
                 assert!(rejects.iter().any(|reject| reject.1 == code), "no row was rejected as `{code}`");
             }
-            for part in ["-1\"", "…", "👟", "never\"", " ∞\"", " -∞\"", "\"cents\":null", "\"early\":true", "NaN"]
-            {
+            for part in [
+                "-1\"",
+                "…",
+                "👟",
+                "never\"",
+                " ∞\"",
+                " -∞\"",
+                "\"cents\":null",
+                "\"early\":true",
+                "NaN",
+                "\"things-unknown\"",
+                "\"routing\":\"r6\"",
+                "insert public.things",
+                "update public.things",
+                "\"lsn\":\"0/8\"",
+                "{\"delete\":{",
+                "\"was\":1",
+            ] {
                 assert!(documents.contains(part), "no document has {part}");
             }
         }
@@ -274,36 +374,59 @@ fn three_languages_make_the_same_documents() {
     }
 }
 
-/// 30,000 calls of each of the pair: what leaks a few hundred bytes a call does not pass.
-fn soak(pair: &Pair, memory_mib: usize) {
+/// How a pair is soaked.
+struct Soak {
+    memory_mib: usize,
+    /// The size of the batches before, which fill memory as far as a collector lets it.
+    warm_up_rows: u32,
+    /// One that leaks may be replaced some times when its memory is used up, as long as no document shows it.
+    replaced_max: u64,
+}
+
+/// 30,000 calls of each of the pair in little memory.
+fn soak(pair: &Pair, Soak { memory_mib, warm_up_rows, replaced_max }: Soak) {
     let mut chain = chain(pair, memory_mib);
-    let batches: Vec<_> = (0..50).map(|seed| rows(seed, 20)).collect();
+    let large = rows(99, warm_up_rows);
+    for _ in 0..100 {
+        chain.run(Arc::clone(&large)).unwrap();
+    }
+    let memory = |chain: &Chain| chain.stats().map(|(_, stats)| stats.memory_bytes).collect::<Vec<_>>();
+    let warm = memory(&chain);
+    let batches: Vec<_> = (0..50).map(|seed| rows(seed, 5)).collect();
     let mut documents = Vec::new();
-    for call in 0..30_000 {
-        let staged = chain.run(Arc::clone(&batches[call % batches.len()])).unwrap();
-        if call < batches.len() {
+    // Updates and deletes make two calls of a batch: the other asks for names.
+    let mut run = 0;
+    while chain.stats().any(|(_, stats)| stats.calls < 30_000) {
+        let staged = chain.run(Arc::clone(&batches[run % batches.len()])).unwrap();
+        if run < batches.len() {
             documents.push(staged.of);
         } else {
-            assert_eq!(staged.of, documents[call % batches.len()], "call {call}");
+            assert_eq!(staged.of, documents[run % batches.len()], "batch {run}");
         }
+        run += 1;
     }
-    for (stage, stats) in chain.stats() {
-        // Some calls more ask what refused rows would have been called.
-        assert!(stats.calls >= 30_000 && stats.failures == 0, "{stage}: {stats:?}");
+    for ((stage, stats), warm) in chain.stats().zip(warm) {
+        assert!(stats.failures <= replaced_max && stats.restarts == stats.failures, "{stage}: {stats:?}");
+        // 1 MiB is 35 bytes a call.
+        assert!(
+            replaced_max > 0 || stats.memory_bytes <= warm + (1 << 20),
+            "{stage} grew from {warm} bytes: {stats:?}"
+        );
     }
 }
 
 #[test]
 fn thirty_thousand_calls_of_rust() {
-    soak(&RUST, 4);
+    soak(&RUST, Soak { memory_mib: 8, warm_up_rows: 1000, replaced_max: 0 });
 }
 
 #[test]
 fn thirty_thousand_calls_of_go() {
-    soak(&GO, 64);
+    soak(&GO, Soak { memory_mib: 128, warm_up_rows: 10_000, replaced_max: 0 });
 }
 
 #[test]
 fn thirty_thousand_calls_of_python() {
-    soak(&PYTHON, 64);
+    // componentize-py 0.25 does not free the lists of bytes that an export returned.
+    soak(&PYTHON, Soak { memory_mib: 64, warm_up_rows: 100, replaced_max: 3 });
 }

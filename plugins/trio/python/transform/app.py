@@ -2,9 +2,16 @@
 
 import math
 
-from tidemill_sdk import BOOLEAN, INT64, UTF8, Reject, transform
+from tidemill_sdk import BINARY, BOOLEAN, DATE32, FLOAT32, FLOAT64, INT16, INT32, INT64, JSON, NUMERIC, TIME64, TIMESTAMP
+from tidemill_sdk import TIMESTAMP_UTC, UINT32, UTF8, Reject, transform
 
 DAY = 86_400_000_000
+# A column of each type goes back as it came, so that every type is read and made.
+ECHO = [
+    ("small", int, INT16), ("count", int, INT32), ("ref", int, UINT32), ("ratio", float, FLOAT32), ("score", float, FLOAT64),
+    ("born", int, DATE32), ("seen", int, TIMESTAMP), ("at", int, TIMESTAMP_UTC), ("hour", int, TIME64),
+    ("raw", bytes, BINARY), ("data", str, UTF8, JSON), ("price", str, UTF8, NUMERIC),
+]
 
 
 @transform
@@ -18,12 +25,23 @@ class Label:
         self.active = plan.require("active", bool)
         self.at = plan.require("at", int)
         self.score = plan.require("score", float)
-        plan.pass_all_but("active")
+        plan.pass_all_but("active", *[name for name, *_ in ECHO])
         plan.make("label", UTF8)
         plan.make("cents", INT64)
         plan.make("early", BOOLEAN)
+        self.echo = []
+        for name, type, *made in ECHO:
+            self.echo.append(plan.require(name, type))
+            plan.make(name, *made)
+        plan.pass_fact("lsn", "lsn")
+        self.op, self.namespace, self.table, self.time = map(plan.require_fact, ("op", "namespace", "table", "time"))
+        self.was = plan.require_old("quantity", int)
+        plan.make("told", UTF8)
+        plan.make("timed", BOOLEAN)
+        plan.make("was", INT64)
         if self.twice:
-            plan.make("_id", UTF8)
+            for name in ("_id", "_index", "_routing"):
+                plan.make(name, UTF8)
             plan.many()
 
     def row(self, row, out):
@@ -42,10 +60,12 @@ class Label:
         label = None
         if name is not None:
             label = f"{self.prefix}{short(name)} #{key} {'?' if price is None else price} {date(at)}"
+        made = [label, cents, early, *[row[column] for column in self.echo]]
+        made += [f"{row[self.op]} {row[self.namespace]}.{row[self.table]}", row[self.time] is not None, row[self.was]]
+        index = "things-unknown" if active is None else "things-on"
         for n in range(2 if self.twice and active is None else 1):
             # Emitted first, so that a reject has something to take back.
-            made = (label, cents, early)
-            out.emit(*made, f"{key}-{n}") if self.twice else out.emit(*made)
+            out.emit(*made, f"{key}-{n}", index, f"r{key % 7}") if self.twice else out.emit(*made)
             if cents == 66_600:
                 raise Reject("score", f"`score` is {cents}")
 

@@ -2,9 +2,13 @@
 
 use serde::Deserialize;
 use tidemill_sdk::{
-    Batch, Column, Config, DataType, Error, Failure, MakeBytes, MakeNumbers, Reject, Rows, Transform, TransformPlan,
-    Transformed,
+    Batch, Buffers, Column, Config, DataType, Error, Fact, Failure, MakeBytes, MakeNumbers, Reject, Rows, Transform,
+    TransformPlan, Transformed,
 };
+
+mod echo;
+
+use echo::Echo;
 
 const DAY: i64 = 86_400_000_000;
 
@@ -23,6 +27,17 @@ pub struct Label {
     active: Column<bool>,
     at: Column<i64>,
     score: Column<f64>,
+    echo: Echo,
+    told: Told,
+}
+
+/// What is known of a row's change.
+struct Told {
+    op: Column<str>,
+    namespace: Column<str>,
+    table: Column<str>,
+    time: Column<i64>,
+    was: Column<i64>,
 }
 
 /// One row's values of the required columns.
@@ -35,7 +50,8 @@ struct Row<'a> {
     score: Option<f64>,
 }
 
-/// The made columns of one document; `_id` comes from its row's id and its number among the row's documents.
+/// The made columns of one document, but for echoes and what is told of the change; its names come from its row's id and its number
+/// among the row's documents.
 struct Document {
     label: Option<String>,
     cents: Option<i64>,
@@ -45,24 +61,21 @@ struct Document {
 impl Transform for Label {
     fn open(config: Config<'_>, plan: &mut TransformPlan<'_>) -> Result<Label, Error> {
         let settings: Settings = config.read()?;
-        let label = Label {
-            id: plan.require("id")?,
-            price: plan.require("price")?,
-            name: plan.require("name")?,
-            active: plan.require("active")?,
-            at: plan.require("at")?,
-            score: plan.require("score")?,
-            settings,
-        };
-        plan.pass_all_but(&["active"]);
+        let id = plan.require("id")?;
+        let (price, name, active) = (plan.require("price")?, plan.require("name")?, plan.require("active")?);
+        let (at, score) = (plan.require("at")?, plan.require("score")?);
+        plan.pass_all_but(&[&["active"], echo::NAMES].concat());
         plan.make("label", DataType::Utf8);
         plan.make("cents", DataType::Int64);
         plan.make("early", DataType::Boolean);
-        if label.settings.twice {
-            plan.make("_id", DataType::Utf8);
+        let (echo, told) = (Echo::open(plan)?, Told::open(plan)?);
+        if settings.twice {
+            for name in ["_id", "_index", "_routing"] {
+                plan.make(name, DataType::Utf8);
+            }
             plan.many();
         }
-        Ok(label)
+        Ok(Label { settings, id, price, name, active, at, score, echo, told })
     }
 
     fn process(&mut self, batch: &Batch<'_>) -> Result<Transformed, Failure> {
@@ -70,7 +83,7 @@ impl Transform for Label {
         let (active, at, score) = (batch.column(self.active), batch.column(self.at), batch.column(self.score));
         let (mut rows, mut rejects) = (Vec::new(), Vec::new());
         let (mut labels, mut cents, mut early) = (MakeBytes::default(), MakeNumbers::default(), Vec::new());
-        let mut ids = MakeBytes::default();
+        let mut names = [MakeBytes::default(), MakeBytes::default(), MakeBytes::default()];
         for place in 0..batch.rows() {
             let row = Row {
                 id: id.get(place).unwrap_or_default(),
@@ -92,14 +105,19 @@ impl Transform for Label {
                         labels.push(document.label.as_ref());
                         cents.push(document.cents);
                         early.push(document.early);
-                        ids.push(Some(format!("{}-{number}", row.id)));
+                        let index = if row.active.is_some() { "things-on" } else { "things-unknown" };
+                        names[0].push(Some(format!("{}-{number}", row.id)));
+                        names[1].push(Some(index));
+                        names[2].push(Some(format!("r{}", row.id % 7)));
                     }
                 }
             }
         }
         let mut columns = vec![labels.finish(), cents.finish(), early.into_iter().collect()];
+        columns.extend(self.echo.columns(batch, &rows));
+        columns.extend(self.told.columns(batch, &rows));
         if self.settings.twice {
-            columns.push(ids.finish());
+            columns.extend(names.map(MakeBytes::finish));
         }
         Ok(Transformed { rows: Rows::Indices(rows), columns, rejects })
     }
@@ -122,6 +140,35 @@ impl Label {
             format!("{}{} #{} {price} {}", self.settings.prefix, short(name), row.id, date(row.at))
         });
         Ok(Document { label, cents, early: row.at.map(|at| at < 0) })
+    }
+}
+
+impl Told {
+    fn open(plan: &mut TransformPlan<'_>) -> Result<Told, Error> {
+        plan.pass_fact(Fact::Lsn, "lsn");
+        plan.make("told", DataType::Utf8);
+        plan.make("timed", DataType::Boolean);
+        plan.make("was", DataType::Int64);
+        Ok(Told {
+            op: plan.require_fact(Fact::Op)?,
+            namespace: plan.require_fact(Fact::Namespace)?,
+            table: plan.require_fact(Fact::Table)?,
+            time: plan.require_fact(Fact::Time)?,
+            was: plan.require_old("quantity")?,
+        })
+    }
+
+    fn columns(&self, batch: &Batch<'_>, rows: &[u32]) -> [Buffers; 3] {
+        let (op, namespace, table) = (batch.column(self.op), batch.column(self.namespace), batch.column(self.table));
+        let (time, was) = (batch.column(self.time), batch.column(self.was));
+        let rows = rows.iter().map(|row| *row as usize);
+        let told =
+            rows.clone().map(|row| Some(format!("{} {}.{}", op.get(row)?, namespace.get(row)?, table.get(row)?)));
+        [
+            MakeBytes::of(told),
+            rows.clone().map(|row| Some(time.get(row).is_some())).collect(),
+            MakeNumbers::of(rows.map(|row| was.get(row))),
+        ]
     }
 }
 

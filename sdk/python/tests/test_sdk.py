@@ -1,0 +1,151 @@
+"""The SDK in plain Python: `python3 -m unittest` in sdk/python."""
+
+import struct
+import unittest
+from types import SimpleNamespace
+
+import tidemill_sdk.plugin
+from tidemill_sdk import (
+    BINARY, BOOLEAN, FLOAT32, INT16, INT64, JSON, LIST, UINT32, UTF8, Fatal, Field, Reject, Retry, Schema, filter, transform,
+)
+from tidemill_sdk.columns import Batch, Column
+from tidemill_sdk.make import bitmap, buffers
+from tidemill_sdk.plan import TransformPlan
+from tidemill_sdk.plugin import OpenFilter, OpenTransform
+
+FIELDS = [
+    Field("id", INT64), Field("tags", LIST), Field("element", UTF8), Field("name", UTF8), Field("active", BOOLEAN),
+]
+TABLE = Schema("public", "things", ["id"], FIELDS, FIELDS[:1])
+
+
+def sent(data_type, values):
+    """A column as the host would send it."""
+    return SimpleNamespace(**dict(zip(("validity", "offsets", "values"), buffers(Field("", data_type), values))))
+
+
+class Columns(unittest.TestCase):
+    def test_what_is_made_is_read_as_it_was(self):
+        cases = {
+            INT16: [1, None, -(2**15)], INT64: [2**63 - 1, None, -(2**63)], UINT32: [2**32 - 1, 0, None],
+            FLOAT32: [0.5, None, float("inf")], BOOLEAN: [True, False, None] * 7, BINARY: [b"\0\xff", None, b""],
+            UTF8: ["ü👟" * n if n % 3 else None for n in range(20)],
+        }
+        for data_type, values in cases.items():
+            for values in (values, [value for value in values if value is not None], []):
+                batch = Batch(len(values), [sent(data_type, values)], [Column(0, data_type)])
+                self.assertEqual(batch.column(Column(0, data_type)), values, data_type)
+
+    def test_columns_without_nulls_have_no_bitmap(self):
+        self.assertEqual(buffers(Field("", INT64), [1]), (None, b"", struct.pack("<q", 1)))
+        self.assertEqual(buffers(Field("", UTF8), ["ü", None]), (b"\x01", struct.pack("<3i", 0, 2, 2), "ü".encode()))
+
+    def test_bitmaps_of_every_length(self):
+        for rows in range(20):
+            bits = [row % 3 == 1 for row in range(rows)]
+            made = bitmap(bits)
+            self.assertEqual([made[row >> 3] >> (row & 7) & 1 == 1 for row in range(rows)], bits)
+            self.assertEqual(len(made), (rows + 7) // 8)
+
+
+class Filters(unittest.TestCase):
+    def open(self, answer):
+        @filter
+        class Plugin:
+            def __init__(self, config, plan):
+                self.id = plan.require("id", int)
+
+            keep = answer
+
+        return OpenFilter("{}", TABLE)
+
+    def test_an_error_is_a_rows_unless_it_says_otherwise(self):
+        def keep(plugin, row):
+            if row[plugin.id] == 2:
+                raise Reject("two", "`id` is 2")
+            return 10 / row[plugin.id] > 3
+
+        keep, rejects = self.open(keep).process(4, [sent(INT64, [1, 2, 0, 5])])
+        self.assertEqual(keep, b"\x01")
+        self.assertEqual(rejects[0], (1, "two", "`id` is 2"))
+        self.assertEqual(rejects[1][:2], (2, "ZeroDivisionError"))
+        self.assertIn("test_sdk.py, line", rejects[1][2])
+
+    def test_a_batchs_failure_is_no_reject(self):
+        for kind in (Retry, Fatal):
+            def keep(plugin, row):
+                raise kind("so")
+
+            with self.assertRaises(kind):
+                self.open(keep).process(1, [sent(INT64, [1])])
+
+    def test_a_plugin_has_one_way_to_answer(self):
+        with self.assertRaisesRegex(TypeError, "keep and keep_batch"):
+            filter(type("Nothing", (), {}))
+
+
+class Transforms(unittest.TestCase):
+    def open(self, answer):
+        @transform
+        class Plugin:
+            def __init__(self, config, plan):
+                self.id = plan.require("id", int)
+                plan.make("label", UTF8)
+                plan.make("half", INT64)
+
+            row = answer
+
+        return OpenTransform("{}", TABLE)
+
+    def test_rows_are_dropped_repeated_and_taken_back(self):
+        def row(plugin, row, out):
+            for n in range(row[plugin.id]):
+                out.emit(f"{row.number}.{n}", n or None)
+                if n == 3:
+                    raise Reject("many", "more than 3")
+
+        rows, (labels, halves), rejects = self.open(row).process(4, [sent(INT64, [2, 0, 9, 1])])
+        self.assertEqual((rows, rejects), ([0, 0, 3], [(2, "many", "more than 3")]))
+        self.assertEqual(labels, (None, struct.pack("<4i", 0, 3, 6, 9), b"0.00.13.0"))
+        self.assertEqual(halves[0], b"\x02")
+
+    def test_what_is_emitted_fits_the_plan(self):
+        _, _, rejects = self.open(lambda plugin, row, out: out.emit("alone")).process(1, [sent(INT64, [1])])
+        self.assertIn("label, half", rejects[0][2])
+
+    def test_nothing_comes_out_of_nothing(self):
+        rows, columns, rejects = self.open(lambda plugin, row, out: None).process(0, [sent(INT64, [])])
+        self.assertEqual((rows, rejects, len(columns)), ([], [], 2))
+
+
+class Plans(unittest.TestCase):
+    def test_it_refuses_what_is_not_there(self):
+        plan = TransformPlan(TABLE)
+        for ask, says in [
+            (lambda: plan.require("nme", int), "`public.things` has no column `nme`.*`name`"),
+            (lambda: plan.require("name", int), "`name` is utf8.*int"),
+            (lambda: plan.require("element", str), "no column `element`"),
+            (lambda: plan.require_old("name", str), "before its change has no column `name`"),
+            (lambda: plan.require_fact("when"), "no fact `when`, only op, lsn"),
+            (lambda: plan.pass_("nme"), "`nme`"),
+        ]:
+            with self.assertRaisesRegex(ValueError, says):
+                ask()
+        plan.pass_all_but("name")
+        self.assertEqual([output[3] for output in plan.outputs], ["id", "tags", "active"])
+
+    def test_a_column_crosses_once(self):
+        plan = TransformPlan(TABLE)
+        self.assertIs(plan.require("id", int), plan.require("id", int))
+        self.assertIsNot(plan.require("id", int), plan.require_old("id", int))
+        self.assertEqual(plan.requires, [("field", 0), ("old", 0)])
+
+    def test_documents_come_before_what_is_made(self):
+        plan = TransformPlan(TABLE)
+        plan.documents()
+        plan.make("_id", UTF8)
+        self.assertEqual([(field.name, field.extension) for field in plan.made()], [("", JSON), ("_id", None)])
+
+
+def tearDownModule():
+    tidemill_sdk.plugin.registered = None

@@ -216,11 +216,11 @@ fn names_are_granted_or_refused_at_open() {
     );
     refused(&[granted(r#"{"index": "name"}"#)], "does not say which indices it may name");
     refused(
-        &[granted(r#"{"id": "name"}"#), stage("select", r#"{"columns": ["name"]}"#)],
+        &[granted(r#"{"id": "name"}"#), crate::harness::hostile(r#"{"misdeed": "document-none"}"#)],
         "leaves out `_id`, by which an earlier stage names",
     );
     let select = stage("select", r#"{"columns": ["_id", "name"]}"#);
-    let mut kept = chain(&[granted(r#"{"id": "name"}"#), select.clone()]);
+    let mut kept = chain(&[granted(r#"{"id": "name"}"#), select]);
     assert_eq!(names(&run(&mut kept, numbered(2))), ["name"]);
     // A plugin may pass on what another named, and name nothing itself.
     refused(&[granted(r#"{}"#), stage("select", r#"{"columns": {"_id": "name", "name": "name"}}"#)], "allow that by");

@@ -196,7 +196,7 @@ fn truth(random: &mut Random, x: &str) -> String {
         2 => format!("{x} is {}", random.pick(&["true", "not true", "false", "not false", "unknown", "not unknown"])),
         3 => format!("({x} or {y}) and ({z} or not b2)"),
         4 => format!("({y}) = {x}"),
-        _ => format!("{x}"),
+        _ => x.to_owned(),
     }
 }
 

@@ -56,6 +56,11 @@ impl Predicate {
         Ok(Predicate(node))
     }
 
+    /// Whether a row may be answered with an error, or with the doubt that its locale raises.
+    pub fn can_fail(&self) -> bool {
+        self.0.can_fail()
+    }
+
     /// The rows for which it is true, and those that Postgres would answer with an error.
     pub fn keep(&self, batch: &Batch<'_>) -> (Keep, Vec<Reject>) {
         let mut eval = Eval::new(batch);

@@ -159,9 +159,13 @@ impl Finite {
 
 fn write(number: Number, into: &mut Vec<u8>) -> Result<(), Fault> {
     let finite = match number {
-        Number::NaN => return Ok(into.extend_from_slice(b"NaN")),
+        Number::NaN => {
+            into.extend_from_slice(b"NaN");
+            return Ok(());
+        }
         Number::Infinite { negative } => {
-            return Ok(into.extend_from_slice(if negative { b"-Infinity" } else { b"Infinity" }));
+            into.extend_from_slice(if negative { b"-Infinity" } else { b"Infinity" });
+            return Ok(());
         }
         Number::Finite(finite) => finite,
     };

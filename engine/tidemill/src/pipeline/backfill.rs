@@ -8,6 +8,7 @@
 //! are never a change's. Its buckets tell one backfill from the next, for a database that stands still between two.
 
 use std::collections::HashMap;
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -111,13 +112,21 @@ impl Reading<'_> {
         observed.backfill_estimate.fetch_add(table.rows.unwrap_or_default(), Ordering::Relaxed);
         let commit = Commit { lsn: just_below(point), xid: 0, time_us: 0 };
         let mut decoder = CopyDecoder::new(Arc::clone(&table.relation), commit);
-        source.copy(Selection { table: &table, columns: None, condition: None }).await?;
+        let mut condition = super::push::condition(&self.plan.streams[todo.stream].config, &table.relation);
+        if let Some(asked) = condition
+            && !source.can_judge(&table, asked).await?
+        {
+            condition = None;
+        }
+        source.copy(Selection { table: &table, columns: None, condition }).await?;
+        let mut bytes = 0;
         loop {
             let frames = tokio::select! {
                 _ = stop.wait_for(|stop| *stop) => return Ok(TableEnd::Stopped),
                 frames = source.read() => frames?,
             };
             let last = frames.frames.is_empty();
+            bytes += frames.frames.iter().map(Range::len).sum::<usize>();
             for line in &frames.frames {
                 decoder.row(&frames.chunk, line.clone()).map_err(|error| Error::failed(error.to_string()))?;
                 let caps = self.shared.caps;
@@ -129,6 +138,14 @@ impl Reading<'_> {
                 }
             }
             if last {
+                let by = if condition.is_some() { "postgres" } else { "plugin" };
+                tracing::info!(
+                    stream = self.shared.streams[todo.stream].name,
+                    bytes,
+                    filtered_by = by,
+                    "table {} is read",
+                    table.relation
+                );
                 observed.backfill_rows.fetch_add(decoder.pending_rows() as u64, Ordering::Relaxed);
                 return Ok(self.hand_on(&mut decoder, todo, true, stop).await?.unwrap_or(TableEnd::Read));
             }

@@ -13,6 +13,7 @@ mod fill;
 mod keeper;
 mod letters;
 mod observe;
+mod push;
 mod retry;
 mod source;
 mod stages;

@@ -37,18 +37,27 @@ pub struct Selection<'a> {
 
 impl Selection<'_> {
     pub fn sql(&self) -> String {
-        let relation = &self.table.relation;
-        let all: Vec<usize> = (0..relation.columns.len()).collect();
-        let columns = self.columns.unwrap_or(&all).iter().map(|at| relation.columns[*at].name.as_str());
-        let (columns, name) = (idents(columns), self.table.sql_name());
-        let only = if self.table.kind == TableKind::Ordinary { "ONLY " } else { "" };
         match self.condition {
             // The plain form is faster, but knows no partitions and cannot name zero columns.
-            None if self.table.kind == TableKind::Ordinary && !columns.is_empty() => {
-                format!("COPY {name} ({columns}) TO STDOUT")
+            None if self.table.kind == TableKind::Ordinary && !self.columns().is_empty() => {
+                format!("COPY {} ({}) TO STDOUT", self.table.sql_name(), self.columns())
             }
-            None => format!("COPY (SELECT {columns} FROM {only}{name}) TO STDOUT"),
-            Some(condition) => format!("COPY (SELECT {columns} FROM {only}{name} WHERE ({condition}\n)) TO STDOUT"),
+            _ => format!("COPY ({}) TO STDOUT", self.query()),
+        }
+    }
+
+    fn columns(&self) -> String {
+        let relation = &self.table.relation;
+        let all: Vec<usize> = (0..relation.columns.len()).collect();
+        idents(self.columns.unwrap_or(&all).iter().map(|at| relation.columns[*at].name.as_str()))
+    }
+
+    fn query(&self) -> String {
+        let (columns, name) = (self.columns(), self.table.sql_name());
+        let only = if self.table.kind == TableKind::Ordinary { "ONLY " } else { "" };
+        match self.condition {
+            None => format!("SELECT {columns} FROM {only}{name}"),
+            Some(condition) => format!("SELECT {columns} FROM {only}{name} WHERE ({condition}\n)"),
         }
     }
 }
@@ -91,6 +100,28 @@ impl SnapshotSource {
     /// Where a fresh snapshot stands; an exported one stands at its slot's consistent point.
     pub fn mark(&self) -> Option<&Mark> {
         self.mark.as_ref()
+    }
+
+    /// Whether Postgres itself can judge by this condition here, alike on every row: it takes it, as its own operators have it,
+    /// and no column is compared by a collation under which different bytes are equal.
+    pub async fn can_judge(&mut self, table: &TableInfo, condition: &str) -> Result<bool> {
+        let other = format!(
+            "SELECT 1 FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_collation c ON c.oid OPERATOR(pg_catalog.=) a.attcollation \
+             WHERE a.attrelid OPERATOR(pg_catalog.=) {}::pg_catalog.oid AND NOT c.collisdeterministic LIMIT 1",
+            table.relation.id.0
+        );
+        if !self.connection.query(&other).await?.is_empty() {
+            return Ok(false);
+        }
+        let all = Selection { table, columns: Some(&[]), condition: Some(condition) };
+        self.connection.query("SET LOCAL search_path = pg_catalog, pg_temp; SAVEPOINT judge").await?;
+        match self.connection.query(&format!("EXPLAIN {}", all.query())).await {
+            Ok(_) => self.connection.query("RELEASE SAVEPOINT judge").await.map(|_| true),
+            Err(error) if error.sqlstate().is_some() => {
+                self.connection.query("ROLLBACK TO SAVEPOINT judge").await.map(|_| false)
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// Begins to copy; rows come by [`SnapshotSource::read`], each a frame in COPY's text format with its newline.

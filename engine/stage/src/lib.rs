@@ -40,7 +40,7 @@ pub use grants::{Folder, Grants, Identity};
 pub use limits::Limits;
 pub use plugin::{Plugin, World};
 pub use said::{Level, LogLine, Logs, Metric};
-pub use stage::{Stage, StageStats};
+pub use stage::{Required, Stage, StageStats};
 
 // Columns cross as they lie in memory, and the contract says little-endian.
 #[cfg(target_endian = "big")]

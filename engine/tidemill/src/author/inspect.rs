@@ -15,6 +15,7 @@ use super::project::unreadable;
 use super::row::Feeder;
 use super::runner::{Runner, load};
 use super::table::Table;
+use crate::config;
 use crate::error::{Error, Result};
 use crate::plan::Plugins;
 
@@ -185,19 +186,24 @@ pub fn granted_by(import: &str) -> Option<&'static str> {
 }
 
 /// Opens a plugin on a table.
-pub fn open(path: &Path, schema: &Path, config: Value) -> Result<Opened> {
-    let text = fs::read_to_string(schema).map_err(|error| unreadable(schema, error))?;
-    let table = table(&text).map_err(|error| Error::usage(format!("`{}`: {error}", schema.display())))?;
-    let runner = Runner::new(load(&mut Plugins::default(), path)?, config, Grants::default());
+pub fn open(path: &Path, schema: &Path, config: Value, grants: Grants) -> Result<Opened> {
+    let table = read_table(schema)?;
+    let runner = Runner::new(load(&mut Plugins::default(), path)?, config, grants);
     let feeder = Feeder::new(&table)?;
     let mut chain = runner.chain();
     let info = chain.open(feeder.relation()).map_err(|error| Error::failed(error.to_string()))?;
     let name = |place: usize| table.columns.get(place).map(|column| column.name.clone());
     let outputs = info.columns.iter().map(|column| (column.name.clone(), column.source.and_then(name)));
-    Ok(Opened { requires: chain.requires(feeder.relation().id).concat(), outputs: outputs.collect() })
+    let requires = chain.requires(feeder.relation().id).concat().iter().map(ToString::to_string).collect();
+    Ok(Opened { requires, outputs: outputs.collect() })
 }
 
 /// A schema is a case's `schema.json`, or the first line of a capture.
+pub(super) fn read_table(path: &Path) -> Result<Table> {
+    let text = fs::read_to_string(path).map_err(|error| unreadable(path, error))?;
+    table(&text).map_err(|error| Error::usage(format!("`{}`: {error}", path.display())))
+}
+
 fn table(text: &str) -> Result<Table, String> {
     let first = text.lines().next().unwrap_or_default();
     match serde_json::from_str::<Value>(first) {
@@ -222,6 +228,18 @@ pub fn config(typed: Option<&str>) -> Result<Value> {
     };
     let config: Value = serde_json::from_str(&text).map_err(|error| wrong(error.to_string()))?;
     if config.is_object() { Ok(config) } else { Err(wrong("this is another JSON value".to_owned())) }
+}
+
+/// What a stage may do beside looking at its rows, as it was typed: a map of grants, or a file with one.
+pub fn grants(typed: Option<&str>) -> Result<Grants> {
+    match typed {
+        None => Ok(Grants::default()),
+        Some(text) if text.trim_start().starts_with('{') => config::grants(text, Path::new("--grants")),
+        Some(path) => {
+            let path = Path::new(path);
+            config::grants(&fs::read_to_string(path).map_err(|error| unreadable(path, error))?, path)
+        }
+    }
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use std::time::SystemTime;
 
 use super::language::Language;
 use super::{LANGUAGES, build};
+use crate::config::SHIPPED_PLUGINS;
 use crate::error::{Error, Result};
 
 /// Where a plugin's cases are, in its folder or beside its component.
@@ -87,8 +88,11 @@ pub struct Component {
 }
 
 impl Component {
-    /// A file as it is; of a plugin's folder the component in it, built first where its source is newer.
+    /// A file, or a shipped plugin, as it is; of a plugin's folder the component in it, built first where its source is newer.
     pub fn find(path: &Path) -> Result<Component> {
+        if path.to_str().is_some_and(|name| SHIPPED_PLUGINS.contains(&name)) {
+            return Ok(Component { path: path.to_owned(), cases: PathBuf::from(CASES) });
+        }
         if !path.is_dir() {
             let folder = path.parent().unwrap_or(Path::new("."));
             return Ok(Component { path: path.to_owned(), cases: folder.join(CASES) });

@@ -46,3 +46,6 @@ install_into() {
 install_into shipped where=where_ select=select
 install_into fixtures hostile=hostile clock=clock outsider=outsider splitter=splitter pass=pass
 ls -l plugins/shipped/*.wasm plugins/fixtures/*.wasm | awk '{ print "plugins:", $9, $5, "bytes" }'
+release=plugins/target/$target/release
+scripts/components.sh rust $release/trio_filter.wasm $release/trio_transform.wasm
+scripts/components.sh

@@ -7,7 +7,9 @@ use arrow_array::types::{
     ArrowPrimitiveType, BinaryType, Date32Type, Float32Type, Float64Type, Int16Type, Int32Type, Int64Type,
     Time64MicrosecondType, TimestampMicrosecondType, UInt32Type, Utf8Type,
 };
-use arrow_array::{Array, ArrayRef, BinaryViewArray, BooleanArray, GenericByteArray, PrimitiveArray, StringViewArray};
+use arrow_array::{
+    Array, ArrayRef, BinaryViewArray, BooleanArray, GenericByteArray, ListArray, PrimitiveArray, StringViewArray,
+};
 use arrow_buffer::{BooleanBuffer, Buffer, NullBuffer, OffsetBuffer, ScalarBuffer};
 use arrow_schema::{DataType, Field, TimeUnit};
 use serde_json::value::RawValue;
@@ -17,7 +19,7 @@ use crate::abi::{Buffers, Keep, Reject, Rows};
 use crate::instance::GuestAnswer;
 use crate::limits::{REJECT_CODE_BYTES_MAX, REJECT_MESSAGE_BYTES_MAX, cut};
 use crate::plan::Plan;
-use crate::shape::ShapeColumn;
+use crate::shape::{self, ShapeColumn};
 
 /// Which of a call's rows come out, and in which order.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -137,20 +139,37 @@ fn made(columns: Vec<Buffers>, wanted: &[ShapeColumn], rows: usize) -> Result<Ve
         // Nothing comes out: what came with it is not looked at.
         return Ok(wanted.iter().map(|column| arrow_array::new_empty_array(column.field.data_type())).collect());
     }
-    if columns.len() != wanted.len() {
-        return Err(format!("it brings {} columns, and its plan makes {}", columns.len(), wanted.len()));
+    let parts: usize = wanted.iter().map(|column| shape::parts(&column.field)).sum();
+    if columns.len() != parts {
+        return Err(format!("it brings {} columns, and its plan makes {parts}", columns.len()));
     }
-    let column = |(buffers, wanted): (Buffers, &ShapeColumn)| {
-        column(buffers, &wanted.field, rows).map_err(|why| match wanted.field.name().as_str() {
+    let mut columns = columns.into_iter();
+    let column = |wanted: &ShapeColumn| {
+        column(&mut columns, &wanted.field, rows).map_err(|why| match wanted.field.name().as_str() {
             "" => why,
             name => format!("column `{name}`: {why}"),
         })
     };
-    columns.into_iter().zip(wanted).map(column).collect()
+    wanted.iter().map(column).collect()
 }
 
-/// One column out of its buffers.
-fn column(buffers: Buffers, field: &Field, rows: usize) -> Result<ArrayRef, String> {
+/// One column out of its buffers, the first of those that are left; a list's are followed by its elements'.
+fn column(columns: &mut impl Iterator<Item = Buffers>, field: &Field, rows: usize) -> Result<ArrayRef, String> {
+    let buffers = columns.next().expect("as many as there are parts");
+    let DataType::List(item) = field.data_type() else { return values(buffers, field, rows) };
+    let nulls = buffers.validity.map(|bits| self::bits(bits, rows, "validity")).transpose()?.map(NullBuffer::new);
+    if !buffers.values.is_empty() {
+        return Err(format!("{} bytes of values, and a list has none of its own", buffers.values.len()));
+    }
+    let offsets = offsets(&buffers.offsets, rows)?;
+    let elements = offsets[rows] as usize;
+    let elements = column(columns, item, elements).map_err(|why| format!("its elements: {why}"))?;
+    let list = ListArray::try_new(Arc::clone(item), offsets, elements, nulls);
+    list.map(|list| Arc::new(list) as ArrayRef).map_err(|error| error.to_string())
+}
+
+/// A column of values that are no lists.
+fn values(buffers: Buffers, field: &Field, rows: usize) -> Result<ArrayRef, String> {
     let nulls = buffers.validity.map(|bits| self::bits(bits, rows, "validity")).transpose()?.map(NullBuffer::new);
     let numbers = Numbers { offsets: buffers.offsets.len(), values: buffers.values, nulls, rows };
     match field.data_type() {
@@ -172,7 +191,7 @@ fn column(buffers: Buffers, field: &Field, rows: usize) -> Result<ArrayRef, Stri
             Ok(Arc::new(BooleanArray::new(values, numbers.nulls)))
         }
         DataType::Utf8View => {
-            let (offsets, values) = offsets(&buffers.offsets, numbers.values, rows)?;
+            let (offsets, values) = strings(&buffers.offsets, numbers.values, rows)?;
             let texts = GenericByteArray::<Utf8Type>::try_new(offsets, values, numbers.nulls)
                 .map_err(|error| format!("its values are not UTF-8: {error}"))?;
             let array = StringViewArray::from(&texts);
@@ -180,7 +199,7 @@ fn column(buffers: Buffers, field: &Field, rows: usize) -> Result<ArrayRef, Stri
             Ok(Arc::new(array))
         }
         DataType::BinaryView => {
-            let (offsets, values) = offsets(&buffers.offsets, numbers.values, rows)?;
+            let (offsets, values) = strings(&buffers.offsets, numbers.values, rows)?;
             let array = GenericByteArray::<BinaryType>::try_new(offsets, values, numbers.nulls)
                 .map_err(|error| format!("its values do not fit: {error}"))?;
             Ok(Arc::new(BinaryViewArray::from(&array)))
@@ -232,7 +251,17 @@ fn aligned<T>(bytes: Vec<u8>) -> Buffer {
     if bytes.as_ptr().align_offset(align_of::<T>()) == 0 { Buffer::from_vec(bytes) } else { Buffer::from(&*bytes) }
 }
 
-fn offsets(offsets: &[u8], values: Vec<u8>, rows: usize) -> Result<(OffsetBuffer<i32>, Buffer), String> {
+fn strings(offsets: &[u8], values: Vec<u8>, rows: usize) -> Result<(OffsetBuffer<i32>, Buffer), String> {
+    let offsets = self::offsets(offsets, rows)?;
+    let last = offsets[rows];
+    if last as usize != values.len() {
+        return Err(format!("its last offset is {last}, and there are {} bytes of values", values.len()));
+    }
+    Ok((offsets, Buffer::from_vec(values)))
+}
+
+/// Offsets that begin at 0 and never fall.
+fn offsets(offsets: &[u8], rows: usize) -> Result<OffsetBuffer<i32>, String> {
     let wanted = 4 * (rows + 1);
     if offsets.len() != wanted {
         return Err(format!("{} bytes of offsets, and {rows} rows need {wanted}", offsets.len()));
@@ -244,11 +273,7 @@ fn offsets(offsets: &[u8], values: Vec<u8>, rows: usize) -> Result<(OffsetBuffer
     if let Some(row) = offsets.windows(2).position(|pair| pair[1] < pair[0]) {
         return Err(format!("its offsets fall at row {row}, from {} to {}", offsets[row], offsets[row + 1]));
     }
-    let last = offsets[rows];
-    if last as usize != values.len() {
-        return Err(format!("its last offset is {last}, and there are {} bytes of values", values.len()));
-    }
-    Ok((OffsetBuffer::new(offsets.into()), Buffer::from_vec(values)))
+    Ok(OffsetBuffer::new(offsets.into()))
 }
 
 /// What an extension promises of its texts goes into documents as it is.
@@ -291,7 +316,13 @@ fn is_numeric(text: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use arrow_array::UInt32Array;
+    use arrow_array::builder::{ListBuilder, StringViewBuilder};
+    use arrow_select::take::take;
+
     use super::*;
+    use crate::abi::Pushed;
+    use crate::push::{RowsOf, Scratch};
 
     #[test]
     fn a_bitmap_names_its_rows_and_no_others() {
@@ -322,13 +353,72 @@ mod tests {
 
     #[test]
     fn a_character_is_not_cut_between_two_rows() {
-        let texts = |offsets: [i32; 3], values: &str| {
+        let texts = |offsets: [i32; 3], text: &str| {
             let offsets = offsets.iter().flat_map(|offset| offset.to_le_bytes()).collect();
-            let buffers = Buffers { validity: None, offsets, values: values.as_bytes().to_vec() };
-            column(buffers, &Field::new("c", DataType::Utf8View, true), 2)
+            let buffers = Buffers { validity: None, offsets, values: text.as_bytes().to_vec() };
+            values(buffers, &Field::new("c", DataType::Utf8View, true), 2)
         };
         assert!(texts([0, 2, 4], "éé").is_ok());
         assert!(texts([0, 1, 4], "éé").unwrap_err().contains("not UTF-8"));
+    }
+
+    /// What crosses and comes back is what it was, lists of lists too, whichever rows are meant.
+    #[test]
+    fn lists_cross_both_ways() {
+        let texts = Arc::new(Field::new_list_field(DataType::Utf8View, true));
+        let inner = Arc::new(Field::new_list_field(DataType::List(texts), true));
+        let field = Field::new("c", DataType::List(inner), true);
+        let mut lists = ListBuilder::new(ListBuilder::new(StringViewBuilder::new()));
+        for row in 0..40 {
+            for list in 0..row % 4 {
+                (0..list).for_each(|text| lists.values().values().append_option((text != 1).then(|| "é".repeat(row))));
+                lists.values().append(list != 2);
+            }
+            lists.append(row % 5 != 0);
+        }
+        let whole: ArrayRef = Arc::new(lists.finish());
+        let picked = [39, 0, 7, 7, 12];
+        for (array, rows, wanted) in [
+            (&whole, RowsOf::Range(0..40), whole.clone()),
+            (&whole, RowsOf::Range(9..30), whole.slice(9, 21)),
+            (&whole.slice(3, 30), RowsOf::Range(5..20), whole.slice(8, 15)),
+            (&whole, RowsOf::Picked(&picked), take(&whole, &UInt32Array::from(picked.to_vec()), None).unwrap()),
+        ] {
+            let mut columns = Vec::new();
+            Scratch::default().columns(array, &rows, &mut columns).unwrap();
+            let buffers = columns.iter().map(|column| {
+                let Pushed { validity, offsets, values } = column.pushed();
+                Buffers { validity: validity.map(<[u8]>::to_vec), offsets: offsets.to_vec(), values: values.to_vec() }
+            });
+            let mut buffers = buffers.collect::<Vec<_>>().into_iter();
+            assert_eq!(&column(&mut buffers, &field, wanted.len()).unwrap(), &wanted);
+            assert!(buffers.next().is_none());
+        }
+    }
+
+    #[test]
+    fn lists_that_are_none_are_refused() {
+        let field = Field::new("c", DataType::List(Arc::new(Field::new_list_field(DataType::Int16, true))), true);
+        let lists = |offsets: &[i32], values: usize, elements: usize| {
+            let offsets = offsets.iter().flat_map(|offset| offset.to_le_bytes()).collect();
+            let list = Buffers { validity: None, offsets, values: vec![0; values] };
+            let elements = Buffers { validity: None, offsets: Vec::new(), values: vec![0; elements] };
+            column(&mut [list, elements].into_iter(), &field, 2).map_err(|why| why.to_string())
+        };
+        assert_eq!(lists(&[0, 2, 5], 0, 10).unwrap().len(), 2);
+        for (offsets, values, elements, part) in [
+            (&[0, 2, 5][..], 0, 8, "its elements: 8 bytes of values, and 5 rows need 10"),
+            (&[0, 2, 5], 0, 12, "its elements: 12 bytes"),
+            (&[0, 2, 5], 1, 10, "1 bytes of values, and a list has none"),
+            (&[0, 6, 5], 0, 10, "its offsets fall at row 1"),
+            (&[0, -1, 5], 0, 10, "its offsets fall at row 0"),
+            (&[1, 2, 5], 0, 10, "its first offset is 1"),
+            (&[0, 2, i32::MAX], 0, 10, "its elements: 10 bytes of values, and 2147483647 rows need"),
+            (&[0, 2], 0, 4, "8 bytes of offsets, and 2 rows need 12"),
+        ] {
+            let why = lists(offsets, values, elements).unwrap_err();
+            assert!(why.contains(part), "{why}");
+        }
     }
 
     /// Any bytes of any length give an array or an error, for every type.
@@ -359,7 +449,7 @@ mod tests {
             let buffers = Buffers { validity: Some(bytes(4)).filter(|v| v.len() != 3), offsets, values: bytes(40) };
             let rows = 1 + random(9) as usize;
             for of in &types {
-                if let Ok(array) = column(buffers.clone(), &Field::new("c", of.clone(), true), rows) {
+                if let Ok(array) = values(buffers.clone(), &Field::new("c", of.clone(), true), rows) {
                     assert_eq!((array.len(), array.data_type()), (rows, of));
                 }
             }

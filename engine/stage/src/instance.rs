@@ -17,8 +17,9 @@ use crate::{Limits, Plugin, World};
 #[derive(Debug)]
 pub(crate) struct Host {
     limits: Limits,
-    /// The most memory that it had.
+    /// What all its memories and tables have together.
     memory_bytes: usize,
+    table_elements: usize,
     /// The limit that kept a memory or table from growing; a call that then fails, failed by it.
     breach: Option<String>,
     said: Said,
@@ -43,10 +44,11 @@ impl Host {
 }
 
 impl ResourceLimiter for Host {
-    fn memory_growing(&mut self, _current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
-        let fits = desired <= self.limits.memory_bytes;
+    fn memory_growing(&mut self, current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
+        let together = self.memory_bytes.saturating_add(desired.saturating_sub(current));
+        let fits = together <= self.limits.memory_bytes;
         if fits {
-            self.memory_bytes = self.memory_bytes.max(desired);
+            self.memory_bytes = together;
         } else {
             let mib = self.limits.memory_bytes >> 20;
             self.breach = Some(format!("it needs more than its {mib} MiB of memory: raise `limits.memory`"));
@@ -54,11 +56,14 @@ impl ResourceLimiter for Host {
         Ok(fits)
     }
 
-    fn table_growing(&mut self, _current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
+    fn table_growing(&mut self, current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
         let max = self.limits.table_elements;
-        let fits = desired <= max;
-        if !fits {
-            self.breach = Some(format!("it needs a table of more than {max} elements: raise `limits.tables`"));
+        let together = self.table_elements.saturating_add(desired.saturating_sub(current));
+        let fits = together <= max;
+        if fits {
+            self.table_elements = together;
+        } else {
+            self.breach = Some(format!("it needs tables of more than {max} elements: raise `limits.tables`"));
         }
         Ok(fits)
     }
@@ -169,6 +174,7 @@ impl Instance {
         let host = Host {
             limits: Limits { stack_bytes: plugin.engine().stack_bytes(), ..*limits },
             memory_bytes: 0,
+            table_elements: 0,
             breach: None,
             said: Said::new(limits.log_lines, limits.metrics),
             wasi,
@@ -248,7 +254,7 @@ impl Instance {
         }
     }
 
-    /// The most memory that it had.
+    /// The memory that it has: there is none that shrinks.
     pub(crate) fn memory_bytes(&self) -> usize {
         self.store.data().memory_bytes
     }

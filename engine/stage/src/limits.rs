@@ -7,13 +7,13 @@ use std::time::Duration;
 pub struct Limits {
     /// `deadline`: the time of one call.
     pub deadline: Duration,
-    /// `memory`: the linear memory of one instance.
+    /// `memory`: the linear memories of one instance, together.
     pub memory_bytes: usize,
     /// `stack`: what the calls within a call may nest.
     pub stack_bytes: usize,
-    /// `tables`: the elements of one table. They are function pointers: a large interpreter has some tens of thousands.
+    /// `tables`: the elements of an instance's tables, together. They are function pointers: a large interpreter has some tens of thousands.
     pub table_elements: usize,
-    /// `instances`: core instances, memories and tables in one component. Adapters and shims have a handful.
+    /// `instances`: core instances, memories and tables in one component. Those of Rust have a handful, Python's some tens.
     pub instances: usize,
     /// `component`: a component's size. Those with an interpreter in them have up to 33 MB.
     pub component_bytes: usize,
@@ -42,7 +42,7 @@ impl Default for Limits {
             memory_bytes: 256 << 20,
             stack_bytes: 512 << 10,
             table_elements: 1 << 20,
-            instances: 32,
+            instances: 256,
             component_bytes: 128 << 20,
             output_bytes: 256 << 20,
             rows_out: 1 << 20,
@@ -61,6 +61,8 @@ pub(crate) const LOG_LINES_MAX: usize = 1000;
 pub(crate) const LOG_LINE_BYTES_MAX: usize = 4096;
 /// The functions that a trap's message names.
 pub(crate) const BACKTRACE_FRAMES_MAX: usize = 16;
+/// Lists in lists in one column.
+pub(crate) const LIST_DEPTH_MAX: usize = 8;
 /// What a plugin prints in one call.
 pub(crate) const PRINTED_BYTES_MAX: usize = 64 << 10;
 /// Files, streams and the like that an instance has open at once.

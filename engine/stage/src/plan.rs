@@ -103,8 +103,10 @@ fn given(does: &str, source: Source, input: &Shape) -> Result<Given, String> {
     let missing =
         |there: usize| Err(format!("its plan {does} {}, and there are {there} (counted from 0)", told(source)));
     match source {
-        Source::Field(place) if (place as usize) < input.columns.len() => Ok(Given::Input(place as usize)),
-        Source::Field(_) => missing(input.columns.len()),
+        Source::Field(place) => match input.column_at(place) {
+            Some(column) => Ok(Given::Input(column)),
+            None => missing(input.columns.len()),
+        },
         Source::Fact(fact) => Ok(Given::Known(Known::Fact(fact))),
         Source::Old(place) => match input.old.get(place as usize) {
             Some(old) => Ok(Given::Known(Known::Old(old.place))),
@@ -130,10 +132,7 @@ fn transform(plan: &TransformPlan, columns: &[Output], input: &Shape, grants: &G
         let (from, mut column) = match output {
             Output::Pass(passed) => pass(passed, input)?,
             Output::Make(fields) => {
-                let [field] = fields.as_slice() else {
-                    return Err("it makes a column of several fields, which is not there yet".to_owned());
-                };
-                makes.push(made(field)?);
+                makes.push(made(fields)?);
                 (From::Answer(makes.len() - 1), makes.last().expect("just pushed").clone())
             }
         };

@@ -33,6 +33,21 @@ impl RowsOf<'_> {
     }
 }
 
+/// The elements of some rows' lists, as rows of the column of all elements.
+enum Elements {
+    Range(Range<usize>),
+    Picked(Vec<u32>),
+}
+
+impl Elements {
+    fn rows(&self) -> RowsOf<'_> {
+        match self {
+            Elements::Range(range) => RowsOf::Range(range.clone()),
+            Elements::Picked(rows) => RowsOf::Picked(rows),
+        }
+    }
+}
+
 /// A column's bytes: borrowed from the array, held by a part of it, or gathered.
 #[derive(Debug)]
 enum Bytes<'a> {
@@ -98,11 +113,61 @@ impl Scratch {
         }
     }
 
-    pub(crate) fn column<'a>(&mut self, array: &'a ArrayRef, rows: &RowsOf<'_>) -> Result<Column<'a>, Failed> {
-        let validity = match array.nulls() {
+    /// A column, and behind it the elements where it is one of lists.
+    pub(crate) fn columns<'a>(
+        &mut self,
+        array: &'a ArrayRef,
+        rows: &RowsOf<'_>,
+        into: &mut Vec<Column<'a>>,
+    ) -> Result<(), Failed> {
+        let Some(lists) = array.as_list_opt::<i32>() else {
+            into.push(self.column(array, rows)?);
+            return Ok(());
+        };
+        let validity = self.validity(array, rows);
+        let (offsets, elements) = self.elements(lists.offsets(), rows)?;
+        into.push(Column { validity, offsets, values: NO_BYTES });
+        self.columns(lists.values(), &elements.rows(), into)
+    }
+
+    fn validity<'a>(&mut self, array: &'a ArrayRef, rows: &RowsOf<'_>) -> Option<Bytes<'a>> {
+        match array.nulls() {
             Some(nulls) if nulls.null_count() > 0 => Some(self.bits(nulls.inner(), rows)),
             _ => None,
+        }
+    }
+
+    /// The lists of some rows: their offsets, and which elements are in them.
+    fn elements<'a>(&mut self, lists: &[i32], rows: &RowsOf<'_>) -> Result<(Bytes<'a>, Elements), Failed> {
+        let count = rows.len();
+        let mut offsets = self.take(4 * (count + 1));
+        let (ends, _) = offsets.as_chunks_mut::<4>();
+        ends[0] = [0; 4];
+        let elements = match rows {
+            RowsOf::Range(range) => {
+                let lists = &lists[range.start..=range.end];
+                let ends = ends[1..].iter_mut().zip(&lists[1..]);
+                ends.for_each(|(end, list)| *end = (list - lists[0]).to_le_bytes());
+                Elements::Range(lists[0] as usize..lists[count] as usize)
+            }
+            RowsOf::Picked(rows) => {
+                let mut picked = Vec::new();
+                for (end, row) in ends[1..].iter_mut().zip(*rows) {
+                    picked.extend(lists[*row as usize] as u32..lists[*row as usize + 1] as u32);
+                    let len = i32::try_from(picked.len());
+                    *end = len
+                        .map_err(|_| Failed::limit("its lists have more elements than a batch can have"))?
+                        .to_le_bytes();
+                }
+                Elements::Picked(picked)
+            }
         };
+        Ok((Bytes::Gathered(offsets, 4 * (count + 1)), elements))
+    }
+
+    /// A column of values that are no lists.
+    fn column<'a>(&mut self, array: &'a ArrayRef, rows: &RowsOf<'_>) -> Result<Column<'a>, Failed> {
+        let validity = self.validity(array, rows);
         let (offsets, values) = match array.data_type() {
             DataType::Boolean => (NO_BYTES, self.bits(array.as_boolean().values(), rows)),
             DataType::Utf8View => {

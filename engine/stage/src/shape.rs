@@ -10,6 +10,10 @@ use tidemill_change::{
 };
 
 use crate::abi::{DataType, Fact, Field, Schema};
+use crate::limits::LIST_DEPTH_MAX;
+
+/// What Arrow calls the field of a list's elements.
+const ELEMENT: &str = "item";
 
 /// A column on its way through the chain.
 #[derive(Clone, Debug)]
@@ -97,26 +101,60 @@ impl Shape {
         self.columns.iter().position(|column| column.is_name && column.field.name() == name)
     }
 
+    /// The column at a place of the contract's `fields`, where the parts of nested columns have places too.
+    pub(crate) fn column_at(&self, place: u32) -> Option<usize> {
+        let mut at = 0;
+        self.columns.iter().position(|column| {
+            let is_there = at == place as usize;
+            at += parts(&column.field);
+            is_there
+        })
+    }
+
     /// The shape in the contract's words. Every type that decode makes has its place there.
     pub(crate) fn to_guest(&self) -> Result<Schema, String> {
-        let field = |column: &ShapeColumn| {
-            let field = &column.field;
-            let data_type = data_type(field.data_type())
-                .ok_or_else(|| format!("column `{}` is {}, which cannot cross yet", field.name(), field.data_type()))?;
-            Ok(Field {
-                name: field.name().clone(),
-                data_type,
-                extension: field.metadata().get(EXTENSION_NAME).cloned(),
-                postgres_type: column.postgres_type.as_ref().map(|name| name.to_string()),
-            })
+        let fields = |columns: &mut dyn Iterator<Item = &ShapeColumn>| {
+            let mut fields = Vec::new();
+            for ShapeColumn { field, postgres_type, .. } in columns {
+                let fail = |of: &Arrow| format!("column `{}` is {of}, which cannot cross yet", field.name());
+                push_fields(field.name(), field, postgres_type.as_deref(), &mut fields).map_err(fail)?;
+            }
+            Ok::<_, String>(fields)
         };
         Ok(Schema {
             namespace: self.namespace.clone(),
             table: self.table.clone(),
             key: self.key.clone(),
-            fields: self.columns.iter().map(field).collect::<Result<_, String>>()?,
-            old: self.old.iter().map(|old| field(&old.column)).collect::<Result<_, String>>()?,
+            fields: fields(&mut self.columns.iter())?,
+            old: fields(&mut self.old.iter().map(|old| &old.column))?,
         })
+    }
+}
+
+/// How many fields, and so buffers, a column has in the contract: one, and those of its elements.
+pub(crate) fn parts(field: &ArrowField) -> usize {
+    match field.data_type() {
+        Arrow::List(item) => 1 + parts(item),
+        _ => 1,
+    }
+}
+
+/// A column's field and behind it that of its elements, which has no name.
+fn push_fields<'a>(
+    name: &str,
+    field: &'a ArrowField,
+    postgres_type: Option<&str>,
+    into: &mut Vec<Field>,
+) -> Result<(), &'a Arrow> {
+    into.push(Field {
+        name: name.to_owned(),
+        data_type: data_type(field.data_type()).ok_or(field.data_type())?,
+        extension: field.metadata().get(EXTENSION_NAME).cloned(),
+        postgres_type: postgres_type.map(str::to_owned),
+    });
+    match field.data_type() {
+        Arrow::List(item) => push_fields("", item, None, into),
+        _ => Ok(()),
     }
 }
 
@@ -135,10 +173,12 @@ fn data_type(of: &Arrow) -> Option<DataType> {
         Arrow::Timestamp(TimeUnit::Microsecond, None) => DataType::Timestamp,
         Arrow::Timestamp(TimeUnit::Microsecond, Some(zone)) if &**zone == "UTC" => DataType::TimestampUtc,
         Arrow::Time64(TimeUnit::Microsecond) => DataType::Time64,
+        Arrow::List(_) => DataType::List,
         _ => return None,
     })
 }
 
+/// The type; a list's is that of its elements, which the next field tells.
 fn arrow(of: DataType) -> Option<Arrow> {
     Some(match of {
         DataType::Boolean => Arrow::Boolean,
@@ -158,25 +198,36 @@ fn arrow(of: DataType) -> Option<Arrow> {
     })
 }
 
-/// A column that a guest says it makes. Inside the engine it has the type that decode would have given it.
-pub(crate) fn made(field: &Field) -> Result<ShapeColumn, String> {
-    let name = &field.name;
-    let of =
-        arrow(field.data_type).ok_or_else(|| format!("it makes column `{name}` a list, which is not there yet"))?;
+/// A column that a guest says it makes: its field, and behind it that of its elements. Inside the engine it has the type that
+/// decode would have given it.
+pub(crate) fn made(fields: &[Field]) -> Result<ShapeColumn, String> {
+    let (field, elements) = fields.split_first().ok_or("it makes a column of no field")?;
+    let depth = elements.iter().filter(|element| element.data_type == DataType::List).count();
+    if depth >= LIST_DEPTH_MAX {
+        return Err(format!("it makes column `{}` of lists in lists, deeper than {LIST_DEPTH_MAX}", field.name));
+    }
+    let arrow =
+        made_field(&field.name, field, elements).map_err(|why| format!("it makes column `{}` {why}", field.name))?;
+    Ok(ShapeColumn { field: Arc::new(arrow), postgres_type: None, is_name: false })
+}
+
+fn made_field(name: &str, field: &Field, elements: &[Field]) -> Result<ArrowField, String> {
+    let of = match (field.data_type, elements) {
+        (DataType::List, [element, inner @ ..]) => Arrow::List(Arc::new(made_field(ELEMENT, element, inner)?)),
+        (DataType::List, []) => return Err("a list, and tells no field of its elements".to_owned()),
+        (of, []) => arrow(of).expect("not a list"),
+        (_, [_, ..]) => return Err(format!("of {} fields more than it has parts", elements.len())),
+    };
     let arrow = ArrowField::new(name, of, true);
-    let arrow = match field.extension.as_deref() {
-        None => arrow,
+    match field.extension.as_deref() {
+        None => Ok(arrow),
         Some(extension @ (EXTENSION_JSON | EXTENSION_NUMERIC)) if field.data_type == DataType::Utf8 => {
-            arrow.with_metadata(HashMap::from([(EXTENSION_NAME.to_owned(), extension.to_owned())]))
+            Ok(arrow.with_metadata(HashMap::from([(EXTENSION_NAME.to_owned(), extension.to_owned())])))
         }
         Some(other) => {
-            return Err(format!(
-                "it makes column `{name}` of the extension type `{other}`: there are {EXTENSION_JSON} and \
-                 {EXTENSION_NUMERIC}, on utf8"
-            ));
+            Err(format!("of the extension type `{other}`: there are {EXTENSION_JSON} and {EXTENSION_NUMERIC}, on utf8"))
         }
-    };
-    Ok(ShapeColumn { field: Arc::new(arrow), postgres_type: None, is_name: false })
+    }
 }
 
 /// The column of whole documents. It has no name: it is all that there is.

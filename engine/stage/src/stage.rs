@@ -283,9 +283,8 @@ impl OpenStage {
         let mut columns = Vec::with_capacity(self.plan.requires.len());
         for place in &self.plan.requires {
             let (array, rows) = frame.column(*place, from, len);
-            match shared.scratch.column(array, &rows) {
-                Ok(column) => columns.push(column),
-                Err(failed) => return Ok(Err(failed)),
+            if let Err(failed) = shared.scratch.columns(array, &rows, &mut columns) {
+                return Ok(Err(failed));
             }
         }
         let pushed: Vec<_> = columns.iter().map(|column| column.pushed()).collect();

@@ -112,7 +112,9 @@ impl Choices<'_> {
     }
 
     fn field(&mut self) -> Field {
-        const TYPES: [DataType; 13] = [
+        const TYPES: [DataType; 15] = [
+            DataType::List,
+            DataType::List,
             DataType::Utf8,
             DataType::Boolean,
             DataType::Int16,
@@ -182,16 +184,33 @@ impl Choices<'_> {
                 (Rows::Indices(indices), come)
             }
         };
-        let columns = (0..self.len(plan.made.len())).map(|at| match plan.made.get(at) {
-            Some(column) => self.buffers(column.field.data_type(), come),
-            None => Buffers { validity: None, offsets: Vec::new(), values: Vec::new() },
-        });
-        GuestAnswer::Transformed(Transformed { rows: picked, columns: columns.collect(), rejects })
+        let mut columns = Vec::new();
+        plan.made.iter().for_each(|column| self.column(column.field.data_type(), come, &mut columns));
+        match self.byte() {
+            255 => drop(columns.pop()),
+            254 => columns.push(Buffers { validity: None, offsets: Vec::new(), values: Vec::new() }),
+            _ => {}
+        }
+        GuestAnswer::Transformed(Transformed { rows: picked, columns, rejects })
     }
 
     fn bits(&mut self, rows: usize) -> Vec<u8> {
         let len = self.len(rows.div_ceil(8));
         self.bytes(len)
+    }
+
+    /// A column's buffers, and behind them those of its elements.
+    fn column(&mut self, of: &arrow_schema::DataType, rows: usize, into: &mut Vec<Buffers>) {
+        let arrow_schema::DataType::List(element) = of else { return into.push(self.buffers(of, rows)) };
+        let validity = self.is().then(|| self.bits(rows));
+        let (mut offsets, mut end) = (0_i32.to_le_bytes().to_vec(), 0);
+        for _ in 0..self.len(rows) {
+            end += self.below(4) as i32;
+            let offset = if self.byte() == 255 { -1 } else { end };
+            offsets.extend(offset.to_le_bytes());
+        }
+        into.push(Buffers { validity, offsets, values: Vec::new() });
+        self.column(element.data_type(), end as usize, into);
     }
 
     fn buffers(&mut self, of: &arrow_schema::DataType, rows: usize) -> Buffers {

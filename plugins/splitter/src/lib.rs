@@ -7,13 +7,14 @@
 //! {"index": "kind", "prefix": "logs-"}       the index is the prefix and this column
 //! {"routing": "tenant"}                      the routing is this column
 //! {"provenance": true, "old": ["name"]}      `change_op`, `change_lsn` …, `seen_op`; `old_name`
+//! {"list": "tags", "back": "words"}          `tags_list`, the parts between commas; `words_back`, the elements of a list with `|` between
 //! {"naming": "key"}                          what it says of its names
 //! ```
 
 use serde::Deserialize;
 use tidemill_sdk::{
-    Batch, Column, Config, DataType, Error, Fact, Failure, MakeBytes, Naming, Rows, Texts, Transform, TransformPlan,
-    Transformed,
+    Batch, Buffers, Column, Config, DataType, Error, Fact, Failure, List, MakeBytes, Naming, Rows, Texts, Transform,
+    TransformPlan, Transformed, lists,
 };
 
 #[derive(Deserialize)]
@@ -30,6 +31,8 @@ struct Settings {
     provenance: bool,
     #[serde(default)]
     old: Vec<String>,
+    list: Option<String>,
+    back: Option<String>,
     #[serde(default)]
     naming: String,
 }
@@ -42,6 +45,8 @@ pub struct Splitter {
     index: Option<(Column<str>, String)>,
     routing: Option<Column<str>>,
     op: Option<Column<str>>,
+    list: Option<Column<str>>,
+    back: Option<Column<List<str>>>,
 }
 
 /// A document: its row, and what it is called beside the row's key.
@@ -95,10 +100,19 @@ impl Transform for Splitter {
         for name in &settings.old {
             plan.pass_old(name, format!("old_{name}"))?;
         }
+        let list = column(plan, &settings.list)?;
+        if let Some(name) = &settings.list {
+            plan.make_list(format!("{name}_list"), DataType::Utf8);
+        }
+        let mut back = None;
+        if let Some(name) = &settings.back {
+            back = Some(plan.require(name)?);
+            plan.make(format!("{name}_back"), DataType::Utf8);
+        }
         if settings.naming == "key" {
             plan.naming(Naming::Key);
         }
-        Ok(Splitter { key, split, copies: settings.copies, id, index, routing, op })
+        Ok(Splitter { key, split, copies: settings.copies, id, index, routing, op, list, back })
     }
 
     fn process(&mut self, batch: &Batch<'_>) -> Result<Transformed, Failure> {
@@ -132,12 +146,29 @@ impl Transform for Splitter {
         if let Some(op) = self.op {
             columns.push(made(&text(op)));
         }
+        if let Some(list) = self.list {
+            columns.extend(list_of(batch.column(list), &documents));
+        }
+        if let Some(back) = self.back {
+            let lists = batch.column(back);
+            columns.push(made(&|document| {
+                let elements = lists.get(document.row)?.map(|at| lists.elements().get(at).unwrap_or("null"));
+                Some(elements.collect::<Vec<_>>().join("|"))
+            }));
+        }
         let rows = match self.key {
             Some(_) => Rows::Indices(documents.iter().map(|document| document.row as u32).collect()),
             None => Rows::All,
         };
         Ok(Transformed { rows, columns, rejects: Vec::new() })
     }
+}
+
+/// The parts between commas, and null for those that are empty.
+fn list_of(texts: Texts<'_>, documents: &[Document]) -> [Buffers; 2] {
+    let parts = |document: &Document| texts.get(document.row).map(|text| text.split(','));
+    let elements = documents.iter().filter_map(parts).flatten().map(|part| (!part.is_empty()).then_some(part));
+    [lists(documents.iter().map(|document| Some(parts(document)?.count()))), MakeBytes::of(elements)]
 }
 
 impl Splitter {

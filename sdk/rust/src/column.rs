@@ -3,6 +3,7 @@
 
 use std::fmt;
 use std::marker::PhantomData;
+use std::ops::Range;
 
 use crate::{Buffers, DataType};
 
@@ -51,7 +52,7 @@ impl<'a> Batch<'a> {
     }
 
     pub fn column<T: ColumnType + ?Sized>(&self, column: Column<T>) -> T::View<'a> {
-        T::view(self.rows, &self.columns[column.place])
+        T::view(self.rows, &self.columns[column.place..])
     }
 
     /// Whether each row has a value; `None` where all have one. For a column of any type.
@@ -65,7 +66,57 @@ pub trait ColumnType {
     type View<'a>;
     /// The Arrow types that are read as this one.
     const OF: &'static [DataType];
-    fn view(rows: usize, buffers: &Buffers) -> Self::View<'_>;
+    /// The column's buffers come first, behind them those of its elements.
+    fn view(rows: usize, buffers: &[Buffers]) -> Self::View<'_>;
+
+    /// What it is read as where a column of these fields, its own and its elements', does not fit.
+    #[doc(hidden)]
+    fn misfit(fields: &[DataType]) -> Option<DataType> {
+        let fits = Self::OF.is_empty() || Self::OF.contains(&fields[0]);
+        (!fits).then(|| Self::OF[0])
+    }
+}
+
+/// A column of lists of this type: `plan.require::<List<str>>("tags")`.
+#[derive(Debug)]
+pub struct List<T: ?Sized>(PhantomData<fn() -> Box<T>>);
+
+impl<T: ColumnType + ?Sized> ColumnType for List<T> {
+    type View<'a> = Lists<'a, T>;
+    const OF: &'static [DataType] = &[DataType::List];
+
+    fn view(_rows: usize, buffers: &[Buffers]) -> Lists<'_, T> {
+        let ends: &[[u8; 4]] = buffers[0].offsets.as_chunks().0;
+        let elements = ends.last().map_or(0, |last| u32::from_le_bytes(*last) as usize);
+        Lists { ends, validity: Validity::of(&buffers[0]), elements: T::view(elements, &buffers[1..]) }
+    }
+
+    fn misfit(fields: &[DataType]) -> Option<DataType> {
+        match fields {
+            [DataType::List, elements @ ..] if !elements.is_empty() => T::misfit(elements),
+            _ => Some(DataType::List),
+        }
+    }
+}
+
+/// A column of lists.
+pub struct Lists<'a, T: ColumnType + ?Sized> {
+    ends: &'a [[u8; 4]],
+    validity: Validity<'a>,
+    elements: T::View<'a>,
+}
+
+impl<'a, T: ColumnType + ?Sized> Lists<'a, T> {
+    /// Where the elements of a row's list are among [`elements`](Lists::elements).
+    pub fn get(&self, row: usize) -> Option<Range<usize>> {
+        let end = |at: usize| u32::from_le_bytes(self.ends[at]) as usize;
+        self.validity.is_valid(row).then(|| end(row)..end(row + 1))
+    }
+
+    /// The elements of all rows' lists, one list after the other.
+    pub fn elements(&self) -> &T::View<'a> {
+        &self.elements
+    }
 }
 
 /// Any column, of which only the validity is read.
@@ -73,8 +124,8 @@ impl ColumnType for () {
     type View<'a> = Validity<'a>;
     const OF: &'static [DataType] = &[];
 
-    fn view(_rows: usize, buffers: &Buffers) -> Validity<'_> {
-        Validity::of(buffers)
+    fn view(_rows: usize, buffers: &[Buffers]) -> Validity<'_> {
+        Validity::of(&buffers[0])
     }
 }
 
@@ -133,8 +184,8 @@ macro_rules! number {
             type View<'a> = Numbers<'a, $type>;
             const OF: &'static [DataType] = <$type as Number>::OF;
 
-            fn view(_rows: usize, buffers: &Buffers) -> Numbers<'_, $type> {
-                Numbers { values: $type::chunks(&buffers.values), validity: Validity::of(buffers) }
+            fn view(_rows: usize, buffers: &[Buffers]) -> Numbers<'_, $type> {
+                Numbers { values: $type::chunks(&buffers[0].values), validity: Validity::of(&buffers[0]) }
             }
         }
     )*};
@@ -180,8 +231,8 @@ impl ColumnType for bool {
     type View<'a> = Bools<'a>;
     const OF: &'static [DataType] = &[DataType::Boolean];
 
-    fn view(_rows: usize, buffers: &Buffers) -> Bools<'_> {
-        Bools { values: &buffers.values, validity: Validity::of(buffers) }
+    fn view(_rows: usize, buffers: &[Buffers]) -> Bools<'_> {
+        Bools { values: &buffers[0].values, validity: Validity::of(&buffers[0]) }
     }
 }
 
@@ -211,7 +262,7 @@ impl ColumnType for str {
     type View<'a> = Texts<'a>;
     const OF: &'static [DataType] = &[DataType::Utf8];
 
-    fn view(rows: usize, buffers: &Buffers) -> Texts<'_> {
+    fn view(rows: usize, buffers: &[Buffers]) -> Texts<'_> {
         Texts(<[u8]>::view(rows, buffers))
     }
 }
@@ -235,7 +286,8 @@ impl ColumnType for [u8] {
     type View<'a> = Bytes<'a>;
     const OF: &'static [DataType] = &[DataType::Binary, DataType::Utf8];
 
-    fn view(_rows: usize, buffers: &Buffers) -> Bytes<'_> {
+    fn view(_rows: usize, buffers: &[Buffers]) -> Bytes<'_> {
+        let buffers = &buffers[0];
         Bytes { ends: buffers.offsets.as_chunks().0, values: &buffers.values, validity: Validity::of(buffers) }
     }
 }

@@ -45,8 +45,8 @@ use bindings::filter::tidemill::plugin::types;
 #[cfg(not(target_arch = "wasm32"))]
 use native as types;
 
-pub use column::{Batch, Bools, Bytes, Column, ColumnType, Number, Numbers, Texts};
-pub use make::{Bits, MakeBytes, MakeNumbers};
+pub use column::{Batch, Bools, Bytes, Column, ColumnType, List, Lists, Number, Numbers, Texts};
+pub use make::{Bits, MakeBytes, MakeNumbers, lists};
 pub use plan::{Config, FilterPlan, TransformPlan};
 pub use say::{Level, count, log, set};
 pub use types::{Buffers, DataType, Fact, Failure, Field, Naming, Reject, Schema, Source};

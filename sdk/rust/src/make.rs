@@ -71,6 +71,17 @@ impl FromIterator<Option<bool>> for Buffers {
     }
 }
 
+/// The lists of a column of lists, by how many elements each has: the column of all their elements goes behind it.
+pub fn lists(lens: impl IntoIterator<Item = Option<usize>>) -> Buffers {
+    let (mut offsets, mut validity, mut end) = (vec![0; 4], Bits::default(), 0_u32);
+    for len in lens {
+        end += len.unwrap_or_default() as u32;
+        offsets.extend_from_slice(&end.to_le_bytes());
+        validity.push(len.is_some());
+    }
+    Buffers { validity: validity.into_validity(), offsets, values: Vec::new() }
+}
+
 /// Makes a column of numbers, dates or times.
 #[derive(Clone, Debug, Default)]
 pub struct MakeNumbers {

@@ -61,35 +61,54 @@ impl<'a> Requires<'a> {
     }
 
     fn require<T: ColumnType + ?Sized>(&mut self, source: Source) -> Result<Column<T>, Error> {
-        let (name, is) = match source {
-            Source::Field(place) => named(&self.schema.fields[place as usize]),
-            Source::Old(place) => named(&self.schema.old[place as usize]),
-            Source::Fact(Fact::Time) => ("time", DataType::TimestampUtc),
-            Source::Fact(fact) => (fact_name(fact), DataType::Utf8),
-        };
-        if !T::OF.is_empty() && !T::OF.contains(&is) {
-            let wanted = T::OF[0];
-            return Err(format!("column `{name}` is {}, and {} is needed", type_name(is), type_name(wanted)).into());
+        let (name, is) = self.named(source);
+        if let Some(wanted) = T::misfit(&is) {
+            let is: Vec<_> = is.into_iter().map(type_name).collect();
+            return Err(format!("column `{name}` is {}, and {} is needed", is.join(" of "), type_name(wanted)).into());
         }
-        let at = self.sources.iter().position(|known| same(*known, source)).unwrap_or_else(|| {
+        let known = self.sources.iter().position(|known| same(*known, source));
+        let before = &self.sources[..known.unwrap_or(self.sources.len())];
+        let at = before.iter().map(|source| self.named(*source).1.len()).sum();
+        if known.is_none() {
             self.sources.push(source);
-            self.sources.len() - 1
-        });
+        }
         Ok(Column::at(at))
+    }
+
+    /// A column's name, and its type with those of its elements.
+    fn named(&self, source: Source) -> (&'a str, Vec<DataType>) {
+        match source {
+            Source::Field(place) => named(&self.schema.fields[place as usize..]),
+            Source::Old(place) => named(&self.schema.old[place as usize..]),
+            Source::Fact(Fact::Time) => ("time", vec![DataType::TimestampUtc]),
+            Source::Fact(fact) => (fact_name(fact), vec![DataType::Utf8]),
+        }
     }
 }
 
 /// A column's place by its name; an error lists those that there are.
 fn place(fields: &[Field], name: &str) -> Result<u32, String> {
-    let place = fields.iter().position(|field| field.name == name).ok_or_else(|| {
-        let known: Vec<_> = fields.iter().map(|field| format!("`{}`", field.name)).collect();
-        if known.is_empty() { "nothing".to_owned() } else { known.join(", ") }
-    })?;
-    Ok(place as u32)
+    match columns(fields).find(|(_, field)| field.name == name) {
+        Some((place, _)) => Ok(place),
+        None if fields.is_empty() => Err("nothing".to_owned()),
+        None => Err(columns(fields).map(|(_, field)| format!("`{}`", field.name)).collect::<Vec<_>>().join(", ")),
+    }
 }
 
-fn named(field: &Field) -> (&str, DataType) {
-    (&field.name, field.data_type)
+/// The fields that are columns, with their places: a list's elements have a field behind it, too.
+fn columns(fields: &[Field]) -> impl Iterator<Item = (u32, &Field)> {
+    let mut is_element = false;
+    (0..).zip(fields).filter(move |(_, field)| {
+        let was_element = is_element;
+        is_element = field.data_type == DataType::List;
+        !was_element
+    })
+}
+
+/// The name and types of the column that begins there.
+fn named(fields: &[Field]) -> (&str, Vec<DataType>) {
+    let lists = fields.iter().take_while(|field| field.data_type == DataType::List).count();
+    (&fields[0].name, fields[..=lists].iter().map(|field| field.data_type).collect())
 }
 
 /// What the bindings generate can be matched, and not compared.
@@ -237,9 +256,9 @@ impl<'a> TransformPlan<'a> {
 
     /// Lets out every column but these.
     pub fn pass_all_but(&mut self, names: &[&str]) {
-        for (column, field) in self.requires.schema.fields.iter().enumerate() {
+        for (column, field) in columns(&self.requires.schema.fields) {
             if !names.contains(&field.name.as_str()) {
-                let column = Source::Field(column as u32);
+                let column = Source::Field(column);
                 self.outputs.push(Output::Pass(Passed { column, name: field.name.clone() }));
             }
         }
@@ -249,6 +268,13 @@ impl<'a> TransformPlan<'a> {
     pub fn make(&mut self, name: impl Into<String>, data_type: DataType) {
         let field = Field { name: name.into(), data_type, extension: None, postgres_type: None };
         self.outputs.push(Output::Make(vec![field]));
+    }
+
+    /// Adds a column of lists of this type. Each answer brings its buffers ([`lists`](crate::lists)), then those of the
+    /// elements.
+    pub fn make_list(&mut self, name: impl Into<String>, elements: DataType) {
+        let field = |name, data_type| Field { name, data_type, extension: None, postgres_type: None };
+        self.outputs.push(Output::Make(vec![field(name.into(), DataType::List), field(String::new(), elements)]));
     }
 
     /// Each answer brings whole documents, as JSON. Of what `pass` and `make` name there may then be only `_id`, `_index` and

@@ -7,7 +7,7 @@ use sha2::{Digest, Sha256};
 
 use crate::harness::{component, root};
 
-fn hex(digest: impl AsRef<[u8]>) -> String {
+pub(crate) fn hex(digest: impl AsRef<[u8]>) -> String {
     digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
@@ -24,11 +24,18 @@ fn files(path: &Path, into: &mut Vec<String>) {
 
 /// As `sources` in `scripts/plugins.sh`.
 fn sources(plugin: &str) -> String {
-    let mut paths = Vec::new();
     let plugin = format!("plugins/{plugin}");
-    for part in [&plugin, "plugins/Cargo.toml", "plugins/Cargo.lock", "plugins/.cargo", "sdk/rust", "wit/0.1"] {
+    sources_of(&[&plugin, "plugins/Cargo.toml", "plugins/Cargo.lock", "plugins/.cargo", "sdk/rust", "wit/0.1"], |_| {
+        true
+    })
+}
+
+pub(crate) fn sources_of(parts: &[&str], is_source: fn(&str) -> bool) -> String {
+    let mut paths = Vec::new();
+    for part in parts {
         files(&root().join(part), &mut paths);
     }
+    paths.retain(|path| is_source(path));
     paths.sort_unstable();
     let mut digest = Sha256::new();
     for path in paths {

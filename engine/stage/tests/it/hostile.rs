@@ -332,7 +332,7 @@ fn plans_that_cannot_be_are_refused_at_open() {
     not_opened(misdeed("open-trap"), "asked to trap at open");
     not_opened(misdeed("plan-name-twice"), "two columns called `made`");
     not_opened(misdeed("plan-name-empty"), "without a name");
-    not_opened(misdeed("plan-list"), "a list, which is not there yet");
+    not_opened(misdeed("plan-list"), "it makes column `list` a list, and tells no field of its elements");
     not_opened(misdeed("plan-documents"), "lets out `id` beside whole documents");
     not_opened(misdeed("plan-reserved"), "`_id`, which says where a document goes");
     not_opened(misdeed("plan-many"), "columns out: a document has 1 to 4096");

@@ -10,4 +10,5 @@ mod load;
 mod names;
 mod raw;
 mod select;
+mod trio;
 mod where_;

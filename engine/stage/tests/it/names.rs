@@ -11,7 +11,7 @@ use tidemill_change::{
 };
 use tidemill_stage::{Chain, Stage};
 
-use crate::harness::{Cells, chain, check, ints, keep, names, numbered, splitter, stage, text_column, texts};
+use crate::harness::{Cells, batch, chain, check, ints, keep, names, numbered, splitter, stage, text_column, texts};
 
 /// `insert 1, update 1, update 2 whose id was 3, delete 4`, of id and text columns. Under FULL old images are whole.
 fn changes(identity: ReplicaIdentity, rows: &[Cells], old: &[Cells]) -> Arc<ChangeBatch> {
@@ -212,4 +212,33 @@ fn names_are_granted_or_refused_at_open() {
     refused(&[granted(r#"{}"#), stage("select", r#"{"columns": {"_id": "name", "name": "name"}}"#)], "allow that by");
     let twice = crate::harness::hostile(r#"{"misdeed": "rows-twice"}"#);
     refused(&[twice], "no stage gives each an `_id` of its own");
+}
+
+#[test]
+fn lists_go_from_stage_to_stage_and_into_documents() {
+    let words = texts(&[Some("a,,b"), None, Some(""), Some("é"), Some("x,y")]);
+    let batch = batch(&[("id", 20, ints(0..5)), ("words", 25, words)]);
+    let stages = [
+        splitter(r#"{"list": "words"}"#, None),
+        keep("id <> 3"),
+        splitter(r#"{"back": "words_list", "provenance": true}"#, None),
+    ];
+    let mut chain = chain(&stages);
+    let staged = chain.run(batch).unwrap();
+    check(&staged);
+    assert_eq!(names(&staged)[..3], ["id", "words", "words_list"].map(str::to_owned));
+    assert_eq!(text_column(&staged, "words_list_back"), ["a|null|b", "null", "null", "x|y"]);
+    let lists = staged.documents.column_by_name("words_list").unwrap().as_list::<i32>();
+    assert_eq!((lists.value_length(0), lists.is_null(1), lists.value_length(3)), (3, true, 2));
+    // Its elements are no column.
+    let mut nameless = self::chain(&[splitter(r#"{"list": "words"}"#, None), splitter(r#"{"back": ""}"#, None)]);
+    let error = nameless.open(&numbered_words().relation).unwrap_err();
+    assert!(error.to_string().contains("there are `id`, `words`, `words_list`"), "{error}");
+    let mut no_list = self::chain(&[splitter(r#"{"back": "words"}"#, None)]);
+    let error = no_list.open(&numbered_words().relation).unwrap_err();
+    assert!(error.to_string().contains("column `words` is utf8, and list is needed"), "{error}");
+}
+
+fn numbered_words() -> Arc<ChangeBatch> {
+    batch(&[("id", 20, ints(0..1)), ("words", 25, texts(&[Some("a")]))])
 }

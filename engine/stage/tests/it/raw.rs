@@ -67,10 +67,20 @@ fn a_table_has_a_limit() {
     let table = "(table $t 1 funcref)";
     let few = Limits { table_elements: 1000, ..Limits::default() };
     assert_eq!(run(&mut chain(&filter(table, "", &grow(999)), few), 4).unwrap(), 4);
-    refused(&filter(table, "", &grow(1000)), few, "limit", "a table of more than 1000 elements: raise `limits.tables`");
+    refused(&filter(table, "", &grow(1000)), few, "limit", "tables of more than 1000 elements: raise `limits.tables`");
     let begin = "(table $t 2000000 funcref)";
     let error = run(&mut chain(&filter(begin, "", ""), Limits::default()), 4).unwrap_err().to_string();
-    assert!(error.contains("a table of more than 1048576 elements: raise `limits.tables`"), "{error}");
+    assert!(error.contains("tables of more than 1048576 elements: raise `limits.tables`"), "{error}");
+}
+
+#[test]
+fn memories_count_together() {
+    let second = "(memory 200)";
+    let enough = Limits { memory_bytes: 216 << 16, ..Limits::default() };
+    assert_eq!(run(&mut chain(&filter(second, "", ""), enough), 4).unwrap(), 4);
+    let short = Limits { memory_bytes: (216 << 16) - 1, ..Limits::default() };
+    let error = run(&mut chain(&filter(second, "", ""), short), 4).unwrap_err().to_string();
+    assert!(error.contains("more than its 13 MiB of memory: raise `limits.memory`"), "{error}");
 }
 
 #[test]

@@ -275,10 +275,10 @@ pub(super) struct Limits {
     pub(super) memory: Option<Size>,
     /// How deep calls nest, 64KiB to 4MiB; default: 512KiB.
     pub(super) stack: Option<Size>,
-    /// Elements of a table (of function pointers); default: 1048576.
+    /// Elements of its tables (of function pointers); default: 1048576.
     #[schemars(range(min = 1))]
     pub(super) tables: Option<u32>,
-    /// Core instances, memories and tables in a component; default: 32.
+    /// Core instances, memories and tables in a component; default: 256.
     #[schemars(range(min = 1))]
     pub(super) instances: Option<u32>,
     /// Size of the component; default: 128MiB.

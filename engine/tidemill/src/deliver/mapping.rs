@@ -42,6 +42,11 @@ pub fn propose(documents: &Schema, origin: &Origin<'_>) -> Value {
 
 fn field_mapping(arrow: &DataType, extension: Option<&str>) -> Option<Value> {
     Some(match (arrow, extension) {
+        // Several values are mapped as one is.
+        (DataType::List(element), _) => {
+            let extension = element.metadata().get(EXTENSION_NAME).map(String::as_str);
+            return field_mapping(element.data_type(), extension);
+        }
         // What a JSON column holds is known only row by row.
         (_, Some(EXTENSION_JSON)) => return None,
         // What is not finite is a string by policy: it stays in the document and is not searchable as a number.

@@ -1,0 +1,309 @@
+//! One filter and one transform, each in Rust, Go and Python: byte-equal documents, and 30,000 calls in bounded memory.
+
+use std::collections::HashMap;
+use std::fmt::Debug;
+use std::io::Read;
+use std::sync::{Arc, LazyLock};
+
+use arrow_array::{
+    ArrayRef, BooleanArray, Float64Array, Int64Array, RecordBatch, StringViewArray, TimestampMicrosecondArray,
+};
+use flate2::read::GzDecoder;
+use serde_json::json;
+use sha2::{Digest, Sha256};
+use tidemill_change::{
+    Change, ChangeBatch, Column, Commit, Epoch, Kind, Lsn, NO_ROW, OldImage, Op, Relation, ReplicaIdentity, Staged,
+    TableId,
+};
+use tidemill_encode::{Actions, Encoder, Encoding, IdRule, LongId, Nonfinite, Numbers};
+use tidemill_stage::{Chain, Grants, Identity, Limits, Plugin, Stage};
+
+use crate::digests::{hex, sources_of};
+use crate::harness::{ENGINE, check, root};
+
+struct Pair {
+    filter: Arc<Plugin>,
+    transform: Arc<Plugin>,
+}
+
+static RUST: LazyLock<Pair> = LazyLock::new(|| load("rust"));
+static GO: LazyLock<Pair> = LazyLock::new(|| load("go"));
+static PYTHON: LazyLock<Pair> = LazyLock::new(|| load("python"));
+
+fn load(language: &str) -> Pair {
+    let [filter, transform] = components(language);
+    let plugin = |kind, bytes: &[u8]| Arc::new(Plugin::load(&ENGINE, &format!("{language}-{kind}"), bytes).unwrap());
+    Pair { filter: plugin("filter", &filter), transform: plugin("transform", &transform) }
+}
+
+/// A language's filter and transform, as `scripts/components.sh` packs them.
+fn components(language: &str) -> [Vec<u8>; 2] {
+    let read = |file: String| std::fs::read(root().join("plugins/trio").join(file)).unwrap();
+    match language {
+        "rust" => ["filter", "transform"].map(|kind| read(format!("rust-{kind}.wasm"))),
+        "go" => ["filter", "transform"].map(|kind| {
+            let mut component = Vec::new();
+            GzDecoder::new(&read(format!("go-{kind}.wasm.gz"))[..]).read_to_end(&mut component).unwrap();
+            component
+        }),
+        _ => {
+            let mut both = Vec::new();
+            lzma_rs::xz_decompress(&mut &read("python.xz".to_owned())[..], &mut both).unwrap();
+            let transform = both.split_off(16 + str::from_utf8(&both[..16]).unwrap().parse::<usize>().unwrap());
+            let filter = both.split_off(16);
+            [filter, transform]
+        }
+    }
+}
+
+#[test]
+fn committed_components_are_made_of_these_sources() {
+    let digests = std::fs::read_to_string(root().join("plugins/trio/DIGESTS")).unwrap();
+    let lines: Vec<Vec<&str>> = digests.lines().map(|line| line.split(' ').collect()).collect();
+    assert_eq!(lines.iter().map(|line| line[0]).collect::<Vec<_>>(), ["go", "python", "rust"]);
+    for line in lines {
+        let sources: &[&str] = match line[0] {
+            "rust" => &[
+                "plugins/trio/rust",
+                "plugins/Cargo.toml",
+                "plugins/Cargo.lock",
+                "plugins/.cargo",
+                "sdk/rust",
+                "wit/0.1",
+            ],
+            "go" => &["plugins/trio/go", "sdk/go", "scripts/component"],
+            _ => &["plugins/trio/python", "sdk/python"],
+        };
+        // As `digest` in `scripts/components.sh`.
+        let is_source = |path: &str| {
+            !path.ends_with(".md") && !["/template/", "__pycache__"].iter().any(|part| path.contains(part))
+        };
+        assert_eq!(
+            line[1],
+            sources_of(sources, is_source),
+            "the sources of trio in {} changed: run `make plugins`",
+            line[0]
+        );
+        assert_eq!(components(line[0]).map(|component| hex(Sha256::digest(component))), line[2..]);
+    }
+}
+
+/// A small generator: the same rows everywhere.
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+
+    fn below(&mut self, end: u64) -> u64 {
+        self.next() % end
+    }
+
+    /// Null in one of seven rows.
+    fn maybe<T>(&mut self, value: impl FnOnce(&mut Random) -> T) -> Option<T> {
+        (self.below(7) != 0).then(|| value(self))
+    }
+
+    fn one<T: Copy>(&mut self, of: &[T]) -> T {
+        of[self.below(of.len() as u64) as usize]
+    }
+}
+
+fn name(random: &mut Random) -> String {
+    let parts =
+        ["", "a", "shoe", "Ünïcödé ", "鞋", "👟", "e\u{301}", " ", "\"quoted\\", "\u{1}", "without ", "ß", "\n"];
+    (0..random.below(9)).map(|_| random.one(&parts)).collect()
+}
+
+fn price(random: &mut Random) -> String {
+    match random.below(12) {
+        0 => "NaN".to_owned(),
+        1 => random.one(&["Infinity", "-Infinity", "0", "-0.00"]).to_owned(),
+        2 => format!("{}.{:030}", random.next(), random.next()),
+        _ => format!("{}.{:02}", random.below(100_000), random.below(100)),
+    }
+}
+
+fn at(random: &mut Random) -> i64 {
+    match random.below(20) {
+        0 => i64::MAX,
+        1 => i64::MIN,
+        2 => random.one(&[0, -1, 1, 86_400_000_000, -86_400_000_000]),
+        _ => random.below(8_000_000_000_000_000) as i64 - 4_000_000_000_000_000,
+    }
+}
+
+fn score(random: &mut Random) -> f64 {
+    match random.below(20) {
+        0 => random.one(&[f64::NAN, f64::INFINITY, f64::NEG_INFINITY, -0.0, 1e300, -1e9, 999_999_999.99]),
+        1 => 666.0,
+        _ => (random.below(2_000_000_000) as f64 - 1e9) / random.one(&[1.0, 3.0, 1000.0, 7e9]),
+    }
+}
+
+fn quantity(random: &mut Random) -> i64 {
+    if random.below(30) == 0 { random.one(&[i64::MIN, i64::MAX, 0]) } else { random.below(200) as i64 }
+}
+
+const COLUMNS: [(&str, u32); 7] =
+    [("id", 20), ("price", 1700), ("name", 25), ("active", 16), ("at", 1184), ("score", 701), ("quantity", 20)];
+
+fn rows(seed: u64, rows: u32) -> Arc<ChangeBatch> {
+    let mut random = Random(seed);
+    let columns = COLUMNS.map(|(name, oid)| Column {
+        name: name.to_owned(),
+        type_oid: oid,
+        type_modifier: -1,
+        kind: Kind::from_oid(oid),
+        identity: true,
+    });
+    let relation = Arc::new(Relation::new(TableId(1), "public", "things", ReplicaIdentity::Full, columns.into()));
+    let mut each = || (0..rows).map(|_| random.next()).map(Random).collect::<Vec<_>>().into_iter();
+    let first = i64::from(rows) * (seed as i64 % 1000);
+    let arrays: Vec<ArrayRef> = vec![
+        Arc::new(Int64Array::from_iter_values(first..first + i64::from(rows))),
+        Arc::new(each().map(|mut r| r.maybe(price)).collect::<StringViewArray>()),
+        Arc::new(each().map(|mut r| r.maybe(name)).collect::<StringViewArray>()),
+        Arc::new(each().map(|mut r| r.maybe(|r| r.below(4) != 0)).collect::<BooleanArray>()),
+        Arc::new(each().map(|mut r| r.maybe(at)).collect::<TimestampMicrosecondArray>().with_timezone("UTC")),
+        Arc::new(each().map(|mut r| r.maybe(score)).collect::<Float64Array>()),
+        Arc::new(each().map(|mut r| r.maybe(quantity)).collect::<Int64Array>()),
+    ];
+    let change = |row| Change {
+        op: Op::Insert,
+        old_image: OldImage::None,
+        bucket: 0,
+        commit: 0,
+        ordinal: row,
+        row,
+        old: NO_ROW,
+    };
+    Arc::new(ChangeBatch {
+        commits: vec![Commit { lsn: Lsn(8), xid: 1, time_us: 0 }],
+        changes: (0..rows).map(change).collect(),
+        old: RecordBatch::new_empty(Arc::clone(relation.arrow())),
+        unchanged: vec![None; arrays.len()],
+        unreadable: Vec::new(),
+        bytes: 0,
+        rows: RecordBatch::try_new(Arc::clone(relation.arrow()), arrays).unwrap(),
+        relation,
+    })
+}
+
+/// The filter, then the transform, with little memory: growth past it would be a failure of a call.
+fn chain(pair: &Pair, memory_mib: usize) -> Chain {
+    let stage = |plugin: &Arc<Plugin>, config, grants| Stage {
+        name: plugin.name().split_once('-').unwrap().1.to_owned(),
+        plugin: Arc::clone(plugin),
+        config,
+        limits: Limits { memory_bytes: memory_mib << 20, ..Limits::default() },
+        grants,
+    };
+    let identity = Grants { identity: Some(Identity { index: None }), ..Grants::default() };
+    Chain::new(vec![
+        stage(&pair.filter, json!({ "at_least": 20, "without": "without" }), Grants::default()),
+        stage(&pair.transform, json!({ "prefix": "№ ", "twice": true }), identity),
+    ])
+}
+
+fn encoder() -> Encoder {
+    let key = HashMap::from([(TableId(1), vec!["id".to_owned()])]);
+    Encoder::new(Encoding {
+        index: "things".parse().unwrap(),
+        id: IdRule::Key(key.clone()),
+        routing: None,
+        pipeline: None,
+        numbers: Numbers::Exact,
+        nonfinite: Nonfinite::String,
+        long_id: LongId::Refuse,
+        actions: Actions::default(),
+        epoch: Epoch::default(),
+        exclusive: [TableId(1)].into(),
+        keys: Some(key),
+    })
+}
+
+/// What reaches the index, and the rows that do not.
+fn answer(staged: Staged) -> (String, Vec<(u32, String, String)>) {
+    check(&staged);
+    let rejects = staged.rejects.iter().map(|r| (r.row, r.code.clone(), r.message.clone())).collect();
+    let encoded = encoder().encode(&[staged]).unwrap();
+    (String::from_utf8(encoded.body.to_vec()).unwrap(), rejects)
+}
+
+#[track_caller]
+fn assert_same<T: PartialEq + Debug>(language: &str, seed: u64, rust: &[T], other: &[T]) {
+    for (at, (rust, other)) in rust.iter().zip(other).enumerate() {
+        assert_eq!(rust, other, "seed {seed}: {language} differs from Rust at {at}");
+    }
+    assert_eq!(rust.len(), other.len(), "seed {seed}: {language} has another number of them");
+}
+
+#[test]
+fn three_languages_make_the_same_documents() {
+    let mut rust = chain(&RUST, 64);
+    let mut others = [("Go", chain(&GO, 128)), ("Python", chain(&PYTHON, 128))];
+    for seed in 1..=8 {
+        // Batches of all sizes, since bitmaps end within a byte; and none at all.
+        let size = if seed < 4 { 10_000 } else { [0, 1, 7, 8, 129][seed as usize - 4] };
+        let batch = rows(seed, size);
+        let (documents, rejects) = answer(rust.run(Arc::clone(&batch)).unwrap());
+        let lines: Vec<&str> = documents.lines().collect();
+        for (language, chain) in &mut others {
+            let (theirs, their_rejects) = answer(chain.run(Arc::clone(&batch)).unwrap());
+            assert_same(language, seed, &lines, &theirs.lines().collect::<Vec<_>>());
+            assert_same(language, seed, &rejects, &their_rejects);
+        }
+        if size == 10_000 {
+            assert!(lines.len() > 8_000, "only {} lines", lines.len());
+            for code in ["empty", "price", "score"] {
+                assert!(rejects.iter().any(|reject| reject.1 == code), "no row was rejected as `{code}`");
+            }
+            for part in ["-1\"", "…", "👟", "never\"", " ∞\"", " -∞\"", "\"cents\":null", "\"early\":true", "NaN"]
+            {
+                assert!(documents.contains(part), "no document has {part}");
+            }
+        }
+    }
+    for (language, chain) in &others {
+        chain.stats().for_each(|(stage, stats)| assert_eq!(stats.failures, 0, "{language}'s {stage}"));
+    }
+}
+
+/// 30,000 calls of each of the pair: what leaks a few hundred bytes a call does not pass.
+fn soak(pair: &Pair, memory_mib: usize) {
+    let mut chain = chain(pair, memory_mib);
+    let batches: Vec<_> = (0..50).map(|seed| rows(seed, 20)).collect();
+    let mut documents = Vec::new();
+    for call in 0..30_000 {
+        let staged = chain.run(Arc::clone(&batches[call % batches.len()])).unwrap();
+        if call < batches.len() {
+            documents.push(staged.of);
+        } else {
+            assert_eq!(staged.of, documents[call % batches.len()], "call {call}");
+        }
+    }
+    for (stage, stats) in chain.stats() {
+        // Some calls more ask what refused rows would have been called.
+        assert!(stats.calls >= 30_000 && stats.failures == 0, "{stage}: {stats:?}");
+    }
+}
+
+#[test]
+fn thirty_thousand_calls_of_rust() {
+    soak(&RUST, 4);
+}
+
+#[test]
+fn thirty_thousand_calls_of_go() {
+    soak(&GO, 64);
+}
+
+#[test]
+fn thirty_thousand_calls_of_python() {
+    soak(&PYTHON, 64);
+}

@@ -338,3 +338,51 @@ fn a_new_plugin_builds_and_passes_its_test_at_once() {
     let again = run(folder.path(), &["plugin", "test", "words"]).succeeded();
     assert!(!again.stderr.contains("Compiling"), "nothing changed, so nothing is built: {again}");
 }
+
+#[test]
+fn plugins_in_go_and_python_build_and_pass_their_tests() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let new = |name: &str, language: &str, kind: &str| {
+        run(folder.path(), &["plugin", "new", name, "--lang", language, "--kind", kind]).succeeded();
+    };
+    new("go-words", "go", "filter");
+    new("go-slugs", "go", "transform");
+    new("py-words", "python", "filter");
+
+    // A machine without the tools: what is missing is told, with the way to get it.
+    for (name, words) in
+        [("go-words", ["`go`", "https://go.dev/dl"]), ("py-words", ["componentize-py==", "bin/pip install"])]
+    {
+        let mut bare = typed(folder.path(), &["plugin", "build", name]);
+        bare.env("PATH", "/nowhere").env("HOME", "/nowhere").env_remove("XDG_CACHE_HOME").env_remove("TIDEMILL_CACHE");
+        Outcome::of(bare).refused(1, &words);
+    }
+    let cache = std::env::var_os("TIDEMILL_CACHE").map(PathBuf::from).or_else(|| {
+        let home = std::env::var_os("HOME").map(PathBuf::from);
+        std::env::var_os("XDG_CACHE_HOME")
+            .map(PathBuf::from)
+            .or(home.map(|home| home.join(".cache")))
+            .map(|cache| cache.join("tidemill"))
+    });
+    let runs =
+        |tool: &Path, word: &str| Command::new(tool).arg(word).output().is_ok_and(|output| output.status.success());
+    let in_cache = cache.unwrap_or_default().join("componentize-py/bin/componentize-py");
+    let has_python = [Path::new("componentize-py"), &in_cache].iter().any(|tool| runs(tool, "--version"));
+    let plugins = [
+        ("go-words", runs(Path::new("go"), "version")),
+        ("go-slugs", runs(Path::new("go"), "version")),
+        ("py-words", has_python),
+    ];
+    for (name, _) in plugins.iter().filter(|(_, is_here)| *is_here) {
+        let test = typed(folder.path(), &["plugin", "test", name, "--json"]);
+        let passed = Outcome::within(BUILD_PATIENCE, test).succeeded().json();
+        assert_eq!(passed["ok"], true, "{passed}");
+        let component = format!("{name}/{name}.wasm");
+        let found = run(folder.path(), &["plugin", "inspect", &component, "--json"]).succeeded().json();
+        let language = if name.starts_with("go") { "Go" } else { "Python" };
+        assert!(found["producers"]["language"][0].as_str().is_some_and(|of| of.starts_with(language)), "{found}");
+        // WASI is answered inside, so that nothing has to be granted.
+        let imports = found["imports"].as_array().expect("a list");
+        assert!(imports.iter().all(|import| import["granted_by"] == "the contract, always"), "{found}");
+    }
+}

@@ -36,7 +36,7 @@ pub use cache::Cache;
 pub use chain::{Chain, NamedInfo, OpenedInfo, OutColumn};
 pub use engine::Engine;
 pub use error::Error;
-pub use grants::{Folder, Grants, Identity};
+pub use grants::{Folder, Grants, Identity, givers};
 pub use limits::Limits;
 pub use plugin::{Plugin, World};
 pub use said::{Level, LogLine, Logs, Metric};

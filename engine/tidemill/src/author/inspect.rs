@@ -7,7 +7,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
-use tidemill_stage::Grants;
+use tidemill_stage::{Grants, givers};
 use wasmparser::{KnownCustom, Parser, Payload};
 
 use super::component::is_core_module;
@@ -121,12 +121,14 @@ fn producers(
 }
 
 /// Compilers that are stripped of their own word are known by what made their bindings.
-const MAKERS: [(&str, &str); 7] = [
+const MAKERS: [(&str, &str); 8] = [
     ("rustc", "Rust"),
     ("wit-bindgen-rust", "Rust"),
     ("Go cmd/compile", "Go"),
     ("wit-bindgen-go", "Go"),
     ("componentize-py", "Python"),
+    // What it is built with, which signs in its place.
+    ("component-init-transform", "Python"),
     ("wit-bindgen-c", "C"),
     ("clang", "C or C++"),
 ];
@@ -179,10 +181,13 @@ fn judge(bytes: &[u8], found: &mut Inspection) {
 }
 
 /// Who lets a plugin have an import; none where nobody does.
-pub fn granted_by(import: &str) -> Option<&'static str> {
-    let interface = import.strip_prefix(PACKAGE)?;
+pub fn granted_by(import: &str) -> Option<String> {
+    let Some(interface) = import.strip_prefix(PACKAGE) else {
+        let grants: Vec<_> = givers(import).iter().map(|grant| format!("`{grant}`")).collect();
+        return (!grants.is_empty()).then(|| grants.join(" or "));
+    };
     let (name, _) = interface.split_once('@')?;
-    ["types", "log", "metrics"].contains(&name).then_some("the contract, always")
+    ["types", "log", "metrics"].contains(&name).then(|| "the contract, always".to_owned())
 }
 
 /// Opens a plugin on a table.
@@ -254,7 +259,8 @@ mod tests {
         assert_eq!((found.world, found.contract.as_deref(), found.problem), (Some("transform"), Some("0.1.0"), None));
         assert!(found.imports.iter().all(|import| granted_by(import).is_some()), "{:?}", found.imports);
         assert!(found.producers["language"].iter().any(|name| name.starts_with("Rust")), "{:?}", found.producers);
-        assert_eq!(granted_by("wasi:clocks/wall-clock@0.2.0"), None);
+        assert_eq!(granted_by("wasi:clocks/wall-clock@0.2.0").as_deref(), Some("`clocks`"));
+        assert_eq!(granted_by("wasi:sockets/tcp@0.2.0"), None);
     }
 
     #[test]

@@ -63,7 +63,7 @@ fn newest(folder: &Path, language: &Language, depth: usize) -> Option<SystemTime
         let name = name.to_string_lossy();
         let is_source =
             depth > 0 || !(language.leavings.contains(&&*name) || [CASES, "README.md", ".git"].contains(&&*name));
-        match entry.file_type().ok().filter(|_| is_source && !name.ends_with(".wasm"))? {
+        match entry.file_type().ok().filter(|_| is_source && name != "__pycache__" && !name.ends_with(".wasm"))? {
             kind if kind.is_dir() => newest(&path, language, depth + 1),
             kind if kind.is_file() => modified(&path),
             _ => None,

@@ -43,7 +43,7 @@ pub enum PluginCommand {
 pub struct NewArguments {
     /// Where: a folder that is not there yet. Its last part is the plugin's name.
     pub name: PathBuf,
-    /// The language: rust.
+    /// The language: rust, go or python.
     #[arg(long, value_name = "LANGUAGE", default_value = "rust")]
     pub lang: String,
     /// Which rows become documents, or also what these consist of.

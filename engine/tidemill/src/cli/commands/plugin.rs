@@ -229,7 +229,7 @@ fn inspection_text(asked: &InspectArguments, found: &Inspection, opened: Option<
     lines.push(format!("size     {}", bytes(found.bytes)));
     lines.push(format!("sha256   {}", found.sha256));
     lines.extend(found.imports.iter().map(|name| {
-        let granted = author::granted_by(name).unwrap_or("nobody: it is refused");
+        let granted = author::granted_by(name).unwrap_or_else(|| "nobody: it is refused".to_owned());
         format!("imports  {name}  granted by {granted}")
     }));
     lines.extend(found.exports.iter().map(|name| format!("exports  {name}")));

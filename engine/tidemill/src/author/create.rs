@@ -35,8 +35,6 @@ pub struct Created {
 const NAME_BYTES_MAX: usize = 64;
 /// Where the SDK lies in the new folder.
 const SDK_FOLDER: &str = "tidemill-sdk";
-/// Where the cases of templates are.
-const CASES: &str = "sdk/rust/template";
 /// What stands in templates for the plugin's name.
 const NAME: &str = "{{name}}";
 
@@ -48,12 +46,8 @@ pub fn create(path: &Path, language: &'static Language, kind: Kind) -> Result<Cr
         return Err(Error::usage(format!("`{}` is there already: nothing was changed", path.display())));
     }
     let mut files = Vec::new();
-    let own = ["common", kind.name()].map(|part| format!("{}/{part}", language.template));
-    // The templates of all languages do the same, so one case is theirs.
-    let cases = format!("{CASES}/{}", kind.name());
-    let shared = below(&cases).filter(|(file, _)| file.starts_with("cases/"));
-    let parts = own.iter().flat_map(|part| below(part).filter(|(file, _)| !file.starts_with("cases/"))).chain(shared);
-    for (file, bytes) in parts {
+    let parts = ["common", kind.name()].map(|part| format!("{}/{part}", language.template));
+    for (file, bytes) in parts.iter().flat_map(|part| below(part)) {
         write(path, file, &filled(bytes, name))?;
         if !file.starts_with(SDK_FOLDER) {
             files.push(file.to_owned());

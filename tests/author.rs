@@ -142,6 +142,39 @@ fn a_component_is_inspected() {
     run(folder.path(), &["plugin", "build", "mine.wasm", "-o", "x.wasm"]).refused(2, &["no core module"]);
 }
 
+#[test]
+fn a_plugin_is_measured_beside_one_that_passes_every_row() {
+    let folder = case(&[CONFIG, SCHEMA, ROWS]);
+    let bench = |args: &[&str]| run(folder.path(), &[&["plugin", "bench"], args, &["--seconds", "0"]].concat());
+    let found = bench(&["mine.wasm", "--batch", "1000", "--json"]).succeeded().json();
+    let digest = std::fs::read_to_string(shipped("where").with_file_name("DIGESTS")).expect("it is committed");
+    assert!(digest.contains(found["plugin"]["sha256"].as_str().expect("a digest")), "{found}");
+    assert_eq!((&found["made"], &found["rows"], &found["requires"]), (&json!(true), &json!(5000), &json!(["price"])));
+    let (plugin, yardstick) = (&found["plugin"], &found["yardstick"]);
+    let number = |of: &Value, name: &str| of[name].as_f64().unwrap_or_else(|| panic!("no {name} in {of}"));
+    // Both get the same bytes; one answers a bit a row, the other one word.
+    assert!(number(plugin, "bytes_in_per_batch") > 1000.0, "{found}");
+    assert_eq!(plugin["bytes_in_per_batch"], yardstick["bytes_in_per_batch"], "{found}");
+    // A batch of which no row stays needs no bits.
+    let out = ["plugin", "yardstick"].map(|side| number(&found[side], "bytes_out_per_batch"));
+    assert!((1.0..=125.0).contains(&out[0]) && out[1] == 0.0, "{found}");
+    assert_eq!(yardstick["documents"], yardstick["rows"], "{found}");
+    assert!(number(plugin, "documents") < 1000.0 && number(plugin, "failures") == 0.0, "{found}");
+    for of in [plugin, yardstick] {
+        assert!(number(of, "memory_bytes") >= 65_536.0 && number(of, "rows_per_second") > 0.0, "{found}");
+    }
+    assert!(number(&found, "ratio") > 1.0, "{found}");
+    let told = bench(&["where", "--schema", "cases/cheap/schema.json", "--config", r#"{"predicate": "id > 7"}"#]);
+    let told = told.succeeded().stdout;
+    for line in ["50,000 rows made for public.products, in batches of 10,000; asked for: id", "ratio ", "pass-through"]
+    {
+        assert!(told.contains(line), "no `{line}` in {told}");
+    }
+    bench(&["mine.wasm", "--config", "{7}"]).refused(2, &["--config"]);
+    bench(&["mine.wasm", "--config", r#"{"predicate": "prize < 10"}"#]).refused(1, &["prize"]);
+    bench(&["mine.wasm", "--grants", r#"{"clock": {}}"#]).refused(2, &["--grants", "`clock`", "`clocks`"]);
+}
+
 const TABLE: &str = "CREATE TYPE mood AS ENUM ('happy', 'sad');
     CREATE TABLE products (id bigint PRIMARY KEY, name text, price numeric(10,2), mood mood, tags text[], attributes jsonb,
         seen timestamptz, raw bytea);
@@ -304,4 +337,52 @@ fn a_new_plugin_builds_and_passes_its_test_at_once() {
     }
     let again = run(folder.path(), &["plugin", "test", "words"]).succeeded();
     assert!(!again.stderr.contains("Compiling"), "nothing changed, so nothing is built: {again}");
+}
+
+#[test]
+fn plugins_in_go_and_python_build_and_pass_their_tests() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let new = |name: &str, language: &str, kind: &str| {
+        run(folder.path(), &["plugin", "new", name, "--lang", language, "--kind", kind]).succeeded();
+    };
+    new("go-words", "go", "filter");
+    new("go-slugs", "go", "transform");
+    new("py-words", "python", "filter");
+
+    // A machine without the tools: what is missing is told, with the way to get it.
+    for (name, words) in
+        [("go-words", ["`go`", "https://go.dev/dl"]), ("py-words", ["componentize-py==", "bin/pip install"])]
+    {
+        let mut bare = typed(folder.path(), &["plugin", "build", name]);
+        bare.env("PATH", "/nowhere").env("HOME", "/nowhere").env_remove("XDG_CACHE_HOME").env_remove("TIDEMILL_CACHE");
+        Outcome::of(bare).refused(1, &words);
+    }
+    let cache = std::env::var_os("TIDEMILL_CACHE").map(PathBuf::from).or_else(|| {
+        let home = std::env::var_os("HOME").map(PathBuf::from);
+        std::env::var_os("XDG_CACHE_HOME")
+            .map(PathBuf::from)
+            .or(home.map(|home| home.join(".cache")))
+            .map(|cache| cache.join("tidemill"))
+    });
+    let runs =
+        |tool: &Path, word: &str| Command::new(tool).arg(word).output().is_ok_and(|output| output.status.success());
+    let in_cache = cache.unwrap_or_default().join("componentize-py/bin/componentize-py");
+    let has_python = [Path::new("componentize-py"), &in_cache].iter().any(|tool| runs(tool, "--version"));
+    let plugins = [
+        ("go-words", runs(Path::new("go"), "version")),
+        ("go-slugs", runs(Path::new("go"), "version")),
+        ("py-words", has_python),
+    ];
+    for (name, _) in plugins.iter().filter(|(_, is_here)| *is_here) {
+        let test = typed(folder.path(), &["plugin", "test", name, "--json"]);
+        let passed = Outcome::within(BUILD_PATIENCE, test).succeeded().json();
+        assert_eq!(passed["ok"], true, "{passed}");
+        let component = format!("{name}/{name}.wasm");
+        let found = run(folder.path(), &["plugin", "inspect", &component, "--json"]).succeeded().json();
+        let language = if name.starts_with("go") { "Go" } else { "Python" };
+        assert!(found["producers"]["language"][0].as_str().is_some_and(|of| of.starts_with(language)), "{found}");
+        // WASI is answered inside, so that nothing has to be granted.
+        let imports = found["imports"].as_array().expect("a list");
+        assert!(imports.iter().all(|import| import["granted_by"] == "the contract, always"), "{found}");
+    }
 }

@@ -17,7 +17,7 @@ use crate::plan::{ID, INDEX, ROUTING};
 use crate::removal::{self, Asked};
 use crate::said::{Logs, Metric};
 use crate::shape::{Naming, Shape};
-use crate::stage::{OpenStage, Shared, Stage, StageStats};
+use crate::stage::{OpenStage, Required, Shared, Stage, StageStats};
 
 /// The stages of one stream. It belongs to one worker: a batch passes all stages in one call.
 ///
@@ -136,8 +136,8 @@ impl Chain {
         Ok(Staged { source: batch, documents, of, rejects, named })
     }
 
-    /// What each stage asked for of a table on which it was opened, in words.
-    pub fn requires(&self, table: TableId) -> Vec<Vec<String>> {
+    /// What each stage asked for of a table on which it was opened.
+    pub fn requires(&self, table: TableId) -> Vec<Vec<Required>> {
         self.opened
             .get(&table)
             .map(|opened| opened.stages.iter().map(OpenStage::asked_for).collect())

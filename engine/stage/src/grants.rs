@@ -86,8 +86,8 @@ const GIVEN: [(&str, &[&str]); 19] = [
 /// Waiting for something; it comes with whatever there may be to wait for.
 const POLL: (&str, &[&str]) = ("wasi:io/poll", &[STDIO, DIRS, CLOCKS]);
 
-/// The grants that give an import: none where nothing does.
-pub(crate) fn givers(import: &str) -> &'static [&'static str] {
+/// The grants of which each gives an import: none where nothing does.
+pub fn givers(import: &str) -> &'static [&'static str] {
     let (name, version) = import.split_once('@').unwrap_or((import, ""));
     if !version.starts_with("0.2.") {
         return &[];

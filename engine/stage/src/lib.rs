@@ -36,11 +36,11 @@ pub use cache::Cache;
 pub use chain::{Chain, NamedInfo, OpenedInfo, OutColumn};
 pub use engine::Engine;
 pub use error::Error;
-pub use grants::{Folder, Grants, Identity};
+pub use grants::{Folder, Grants, Identity, givers};
 pub use limits::Limits;
 pub use plugin::{Plugin, World};
 pub use said::{Level, LogLine, Logs, Metric};
-pub use stage::{Stage, StageStats};
+pub use stage::{Required, Stage, StageStats};
 
 // Columns cross as they lie in memory, and the contract says little-endian.
 #[cfg(target_endian = "big")]

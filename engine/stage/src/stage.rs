@@ -49,6 +49,26 @@ impl fmt::Debug for Stage {
     }
 }
 
+/// Something that a plugin asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Required {
+    Column(String),
+    /// A column of the row as it was before its change.
+    Old(String),
+    /// What is known of the change itself.
+    Fact(String),
+}
+
+impl fmt::Display for Required {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Required::Column(name) => f.write_str(name),
+            Required::Old(name) => write!(f, "{name} as it was before"),
+            Required::Fact(fact) => write!(f, "the change's {fact}"),
+        }
+    }
+}
+
 /// What a stage did since it was made.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct StageStats {
@@ -130,17 +150,17 @@ impl OpenStage {
         &self.plan.shape
     }
 
-    /// What this stage's plugin asked for, in words.
-    pub(crate) fn asked_for(&self) -> Vec<String> {
+    /// What this stage's plugin asked for, by name.
+    pub(crate) fn asked_for(&self) -> Vec<Required> {
         let requires = match &self.guest_plan {
             GuestPlan::Filter(plan) => &plan.requires,
             GuestPlan::Transform(plan) => &plan.requires,
         };
         let name = |fields: &[Field], place: u32| fields.get(place as usize).map(|field| field.name.clone());
         let word = |source: &Source| match source {
-            Source::Field(place) => name(&self.schema.fields, *place),
-            Source::Old(place) => name(&self.schema.old, *place).map(|name| format!("{name} as it was before")),
-            Source::Fact(fact) => Some(format!("the change's {}", format!("{fact:?}").to_lowercase())),
+            Source::Field(place) => name(&self.schema.fields, *place).map(Required::Column),
+            Source::Old(place) => name(&self.schema.old, *place).map(Required::Old),
+            Source::Fact(fact) => Some(Required::Fact(format!("{fact:?}").to_lowercase())),
         };
         requires.iter().filter_map(word).collect()
     }

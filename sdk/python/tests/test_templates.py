@@ -22,7 +22,7 @@ def lines(file):
 class Templates(unittest.TestCase):
     def open(self, kind, world):
         case = TEMPLATES / kind / "cases" / "first"
-        runpy.run_path(str(TEMPLATES / kind / "app.py"))
+        runpy.run_path(str(TEMPLATES / kind / "src" / "app.py"))
         plugin = world((case / "config.json").read_text(), TABLE)
         rows = lines(case / "rows.ndjson")
         return plugin, rows, lines(case / "documents.ndjson"), [sent(UTF8, [row["name"] for row in rows])]

@@ -135,7 +135,10 @@ fn name(random: &mut Random) -> String {
     if random.below(4) == 0 {
         // Of any plane.
         let plane = random.below(17) as u32;
-        return char::from_u32(plane << 16 | 0xe000 + random.below(0x2000) as u32).into_iter().chain(['é']).collect();
+        return char::from_u32((plane << 16) | (0xe000 + random.below(0x2000) as u32))
+            .into_iter()
+            .chain(['é'])
+            .collect();
     }
     (0..random.below(9)).map(|_| random.one(&parts)).collect()
 }

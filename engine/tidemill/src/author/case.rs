@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! cases/NAME/config.json        the stage's configuration; `{}` where it is missing
+//!            grants.json        what the stage is granted; nothing where it is missing
 //!            schema.json        the table; told from the rows where it is missing
 //!            rows.ndjson        rows, a JSON object each
 //!            documents.ndjson   documents, rejects, deletes, a JSON object each, in order
@@ -11,14 +12,17 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value, json};
+use tidemill_stage::Grants;
 
 use super::line::Line;
 use super::project::unreadable;
 use super::row::{RowChange, read_row};
 use super::table::Table;
+use crate::config;
 use crate::error::{Error, Result};
 
 const CONFIG: &str = "config.json";
+const GRANTS: &str = "grants.json";
 const SCHEMA: &str = "schema.json";
 const ROWS: &str = "rows.ndjson";
 pub(super) const DOCUMENTS: &str = "documents.ndjson";
@@ -28,6 +32,7 @@ pub(super) struct Case {
     pub(super) name: String,
     pub(super) folder: PathBuf,
     pub(super) config: Value,
+    pub(super) grants: Grants,
     pub(super) table: Table,
     pub(super) rows: Vec<RowChange>,
     /// With the line of the file that each stands in; none where there is no file yet.
@@ -58,13 +63,17 @@ pub(super) fn cases(folder: &Path) -> Result<Vec<Case>> {
 fn read(folder: &Path) -> Result<Case> {
     let name = folder.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     let at = |file: &str, error: String| Error::usage(format!("`{}`: {error}", folder.join(file).display()));
-    let config = match read_file(&folder.join(CONFIG))? {
+    let settings = match read_file(&folder.join(CONFIG))? {
         None => json!({}),
         Some(text) => serde_json::from_str(&text).map_err(|error| at(CONFIG, error.to_string()))?,
     };
-    if !config.is_object() {
+    if !settings.is_object() {
         return Err(at(CONFIG, "a stage's configuration is a JSON object".to_owned()));
     }
+    let grants = match read_file(&folder.join(GRANTS))? {
+        None => Grants::default(),
+        Some(text) => config::grants(&text, &folder.join(GRANTS))?,
+    };
     let text = read_file(&folder.join(ROWS))?
         .ok_or_else(|| at(ROWS, "the case has no rows: write them as JSON, a line each".to_owned()))?;
     let table = match read_file(&folder.join(SCHEMA))? {
@@ -85,7 +94,7 @@ fn read(folder: &Path) -> Result<Case> {
             Some(numbered(&text).map(line).collect::<Result<_>>()?)
         }
     };
-    Ok(Case { name, folder: folder.to_owned(), config, table, rows, expected })
+    Ok(Case { name, folder: folder.to_owned(), config: settings, grants, table, rows, expected })
 }
 
 /// What rows tell of their table; those that are wrapped by their new row.

@@ -45,6 +45,22 @@ fn fail(error: impl Display) -> Error {
     Error::failed(format!("the core module makes no component: {error:#}"))
 }
 
+/// Of which world a core module is, by the functions that it exports; none where it is of no world, or of two.
+pub(super) fn world_of(core: &[u8]) -> Option<Kind> {
+    let payloads = wasmparser::Parser::new(0).parse_all(core).flatten();
+    let sections = payloads.filter_map(|payload| match payload {
+        wasmparser::Payload::ExportSection(section) => Some(section),
+        _ => None,
+    });
+    let names: Vec<&str> = sections.flatten().flatten().map(|export| export.name).collect();
+    let has = |interface: &str| names.iter().any(|name| name.starts_with(interface));
+    match (has("tidemill:plugin/filtering@"), has("tidemill:plugin/transforming@")) {
+        (true, false) => Some(Kind::Filter),
+        (false, true) => Some(Kind::Transform),
+        _ => None,
+    }
+}
+
 /// The newest version of the contract.
 fn contract() -> (Resolve, PackageId) {
     let mut resolve = Resolve::default();

@@ -46,9 +46,10 @@ pub fn create(path: &Path, language: &'static Language, kind: Kind) -> Result<Cr
         return Err(Error::usage(format!("`{}` is there already: nothing was changed", path.display())));
     }
     let mut files = Vec::new();
-    for part in ["common", kind.name()] {
-        for (file, bytes) in below(&format!("{}/{part}", language.template)) {
-            write(path, file, &filled(bytes, name))?;
+    let parts = ["common", kind.name()].map(|part| format!("{}/{part}", language.template));
+    for (file, bytes) in parts.iter().flat_map(|part| below(part)) {
+        write(path, file, &filled(bytes, name))?;
+        if !file.starts_with(SDK_FOLDER) {
             files.push(file.to_owned());
         }
     }

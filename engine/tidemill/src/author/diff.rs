@@ -122,8 +122,9 @@ mod tests {
 
     fn told(expected: &[&str], found: &[(usize, &str)]) -> Vec<String> {
         let table = Table::parse(r#"{"table": "t", "columns": [{"name": "id", "type": "bigint"}]}"#).unwrap();
-        let config = serde_json::json!({});
-        let case = Case { name: "a".into(), folder: PathBuf::new(), config, table, rows: vec![], expected: None };
+        let (config, grants) = (serde_json::json!({}), tidemill_stage::Grants::default());
+        let case =
+            Case { name: "a".into(), folder: PathBuf::new(), config, grants, table, rows: vec![], expected: None };
         let expected: Vec<_> =
             expected.iter().enumerate().map(|(at, line)| (at + 1, Line::parse(line).unwrap())).collect();
         let found: Vec<_> =

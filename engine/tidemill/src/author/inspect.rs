@@ -7,7 +7,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
-use tidemill_stage::Grants;
+use tidemill_stage::{Grants, givers};
 use wasmparser::{KnownCustom, Parser, Payload};
 
 use super::component::is_core_module;
@@ -15,6 +15,7 @@ use super::project::unreadable;
 use super::row::Feeder;
 use super::runner::{Runner, load};
 use super::table::Table;
+use crate::config;
 use crate::error::{Error, Result};
 use crate::plan::Plugins;
 
@@ -120,12 +121,14 @@ fn producers(
 }
 
 /// Compilers that are stripped of their own word are known by what made their bindings.
-const MAKERS: [(&str, &str); 7] = [
+const MAKERS: [(&str, &str); 8] = [
     ("rustc", "Rust"),
     ("wit-bindgen-rust", "Rust"),
     ("Go cmd/compile", "Go"),
     ("wit-bindgen-go", "Go"),
     ("componentize-py", "Python"),
+    // What it is built with, which signs in its place.
+    ("component-init-transform", "Python"),
     ("wit-bindgen-c", "C"),
     ("clang", "C or C++"),
 ];
@@ -178,26 +181,34 @@ fn judge(bytes: &[u8], found: &mut Inspection) {
 }
 
 /// Who lets a plugin have an import; none where nobody does.
-pub fn granted_by(import: &str) -> Option<&'static str> {
-    let interface = import.strip_prefix(PACKAGE)?;
+pub fn granted_by(import: &str) -> Option<String> {
+    let Some(interface) = import.strip_prefix(PACKAGE) else {
+        let grants: Vec<_> = givers(import).iter().map(|grant| format!("`{grant}`")).collect();
+        return (!grants.is_empty()).then(|| grants.join(" or "));
+    };
     let (name, _) = interface.split_once('@')?;
-    ["types", "log", "metrics"].contains(&name).then_some("the contract, always")
+    ["types", "log", "metrics"].contains(&name).then(|| "the contract, always".to_owned())
 }
 
 /// Opens a plugin on a table.
-pub fn open(path: &Path, schema: &Path, config: Value) -> Result<Opened> {
-    let text = fs::read_to_string(schema).map_err(|error| unreadable(schema, error))?;
-    let table = table(&text).map_err(|error| Error::usage(format!("`{}`: {error}", schema.display())))?;
-    let runner = Runner::new(load(&mut Plugins::default(), path)?, config, Grants::default());
+pub fn open(path: &Path, schema: &Path, config: Value, grants: Grants) -> Result<Opened> {
+    let table = read_table(schema)?;
+    let runner = Runner::new(load(&mut Plugins::default(), path)?, config, grants);
     let feeder = Feeder::new(&table)?;
     let mut chain = runner.chain();
     let info = chain.open(feeder.relation()).map_err(|error| Error::failed(error.to_string()))?;
     let name = |place: usize| table.columns.get(place).map(|column| column.name.clone());
     let outputs = info.columns.iter().map(|column| (column.name.clone(), column.source.and_then(name)));
-    Ok(Opened { requires: chain.requires(feeder.relation().id).concat(), outputs: outputs.collect() })
+    let requires = chain.requires(feeder.relation().id).concat().iter().map(ToString::to_string).collect();
+    Ok(Opened { requires, outputs: outputs.collect() })
 }
 
 /// A schema is a case's `schema.json`, or the first line of a capture.
+pub(super) fn read_table(path: &Path) -> Result<Table> {
+    let text = fs::read_to_string(path).map_err(|error| unreadable(path, error))?;
+    table(&text).map_err(|error| Error::usage(format!("`{}`: {error}", path.display())))
+}
+
 fn table(text: &str) -> Result<Table, String> {
     let first = text.lines().next().unwrap_or_default();
     match serde_json::from_str::<Value>(first) {
@@ -224,6 +235,18 @@ pub fn config(typed: Option<&str>) -> Result<Value> {
     if config.is_object() { Ok(config) } else { Err(wrong("this is another JSON value".to_owned())) }
 }
 
+/// What a stage may do beside looking at its rows, as it was typed: a map of grants, or a file with one.
+pub fn grants(typed: Option<&str>) -> Result<Grants> {
+    match typed {
+        None => Ok(Grants::default()),
+        Some(text) if text.trim_start().starts_with('{') => config::grants(text, Path::new("--grants")),
+        Some(path) => {
+            let path = Path::new(path);
+            config::grants(&fs::read_to_string(path).map_err(|error| unreadable(path, error))?, path)
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -236,7 +259,8 @@ mod tests {
         assert_eq!((found.world, found.contract.as_deref(), found.problem), (Some("transform"), Some("0.1.0"), None));
         assert!(found.imports.iter().all(|import| granted_by(import).is_some()), "{:?}", found.imports);
         assert!(found.producers["language"].iter().any(|name| name.starts_with("Rust")), "{:?}", found.producers);
-        assert_eq!(granted_by("wasi:clocks/wall-clock@0.2.0"), None);
+        assert_eq!(granted_by("wasi:clocks/wall-clock@0.2.0").as_deref(), Some("`clocks`"));
+        assert_eq!(granted_by("wasi:sockets/tcp@0.2.0"), None);
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! The languages in which a plugin can be begun and built: one entry each.
 
+mod go;
+mod python;
 mod rust;
 
 use std::ffi::OsStr;
@@ -8,6 +10,7 @@ use std::process::Command;
 
 use super::Kind;
 use super::component::Adapter;
+use super::project::unreadable;
 use crate::error::{Error, Result};
 
 /// How a language's plugins are made.
@@ -42,7 +45,7 @@ pub(super) struct Output {
     pub(super) toolchain: String,
 }
 
-pub static LANGUAGES: &[Language] = &[rust::RUST];
+pub static LANGUAGES: &[Language] = &[rust::RUST, go::GO, python::PYTHON];
 
 impl Language {
     /// The language of that name; the error lists those there are.
@@ -56,6 +59,12 @@ impl Language {
     pub(super) fn of(folder: &Path) -> Option<&'static Language> {
         LANGUAGES.iter().find(|language| folder.join(language.marker).is_file())
     }
+}
+
+/// What a plugin is called whose language has no name for it.
+fn folder_name(folder: &Path) -> Result<String> {
+    let path = folder.canonicalize().map_err(|error| unreadable(folder, error))?;
+    Ok(path.file_name().map_or_else(|| "plugin".to_owned(), |name| name.to_string_lossy().into_owned()))
 }
 
 /// Runs a tool to its end; its own messages go to our stderr as they come, its answer is returned.

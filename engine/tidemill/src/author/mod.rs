@@ -10,6 +10,7 @@
 //! Rows of cases and captures are written as the text that Postgres sends and go through the engine's own decoder, stages and
 //! encoder: what comes out here is what would be in the index. Nothing in here prints; the answers are data.
 
+mod bench;
 mod build;
 mod capture;
 mod case;
@@ -20,6 +21,7 @@ mod inspect;
 mod json;
 mod language;
 mod line;
+mod made;
 mod mask;
 mod project;
 mod recording;
@@ -30,11 +32,12 @@ mod table;
 mod test;
 mod wal;
 
+pub use bench::{Bench, BenchOptions, BenchRows, Measured, bench};
 pub use build::{Built, build, convert};
 pub use capture::{CaptureOptions, Captured, capture};
 pub use create::{Created, Kind, create};
 pub use diff::Difference;
-pub use inspect::{Inspection, Opened, config, granted_by, inspect, inspect_bytes, open};
+pub use inspect::{Inspection, Opened, config, granted_by, grants, inspect, inspect_bytes, open};
 pub use language::{LANGUAGES, Language};
 pub use line::FieldDifference;
 pub use project::{Component, Project};

@@ -6,6 +6,7 @@ use std::time::SystemTime;
 
 use super::language::Language;
 use super::{LANGUAGES, build};
+use crate::config::SHIPPED_PLUGINS;
 use crate::error::{Error, Result};
 
 /// Where a plugin's cases are, in its folder or beside its component.
@@ -62,7 +63,7 @@ fn newest(folder: &Path, language: &Language, depth: usize) -> Option<SystemTime
         let name = name.to_string_lossy();
         let is_source =
             depth > 0 || !(language.leavings.contains(&&*name) || [CASES, "README.md", ".git"].contains(&&*name));
-        match entry.file_type().ok().filter(|_| is_source && !name.ends_with(".wasm"))? {
+        match entry.file_type().ok().filter(|_| is_source && name != "__pycache__" && !name.ends_with(".wasm"))? {
             kind if kind.is_dir() => newest(&path, language, depth + 1),
             kind if kind.is_file() => modified(&path),
             _ => None,
@@ -87,8 +88,11 @@ pub struct Component {
 }
 
 impl Component {
-    /// A file as it is; of a plugin's folder the component in it, built first where its source is newer.
+    /// A file, or a shipped plugin, as it is; of a plugin's folder the component in it, built first where its source is newer.
     pub fn find(path: &Path) -> Result<Component> {
+        if path.to_str().is_some_and(|name| SHIPPED_PLUGINS.contains(&name)) {
+            return Ok(Component { path: path.to_owned(), cases: PathBuf::from(CASES) });
+        }
         if !path.is_dir() {
             let folder = path.parent().unwrap_or(Path::new("."));
             return Ok(Component { path: path.to_owned(), cases: folder.join(CASES) });

@@ -18,6 +18,7 @@ use crate::plan::Plugins;
 pub struct Side<'a> {
     pub plugin: &'a Path,
     pub config: Value,
+    pub grants: Grants,
 }
 
 #[derive(Debug)]
@@ -87,7 +88,7 @@ pub fn replay(options: &ReplayOptions<'_>) -> Result<Replayed> {
     let (head, rows) = read(options.capture)?;
     let mut plugins = Plugins::default();
     let mut run = |side: &Side<'_>| -> Result<(Outcomes, Cost)> {
-        let runner = Runner::new(load(&mut plugins, side.plugin)?, side.config.clone(), Grants::default());
+        let runner = Runner::new(load(&mut plugins, side.plugin)?, side.config.clone(), side.grants.clone());
         let outcomes = runner.run(&head.table, &rows, BATCH_ROWS_MAX)?;
         let cost = cost(&runner, &outcomes);
         Ok((outcomes, cost))

@@ -157,6 +157,11 @@ pub(super) fn kind_name(kind: Kind) -> &'static str {
     KINDS.iter().find(|(_, of)| *of == kind).map_or("other", |(name, _)| name)
 }
 
+#[cfg(test)]
+pub(super) fn kind_names() -> impl Iterator<Item = &'static str> {
+    KINDS.iter().map(|(name, _)| *name)
+}
+
 impl Table {
     /// Reads what a file says, and holds it together: types that there are, columns that are named once.
     pub(super) fn parse(text: &str) -> Result<Table, String> {

@@ -4,8 +4,6 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use tidemill_stage::Grants;
-
 use super::case::{Case, DOCUMENTS, cases};
 use super::diff::{Difference, differences};
 use super::line::Line;
@@ -59,7 +57,7 @@ pub fn test(options: &Options<'_>) -> Result<TestResult> {
     let cases = cases(options.cases)?;
     let plugin = load(&mut Plugins::default(), options.component)?;
     let results = cases.iter().map(|case| {
-        let runner = Runner::new(plugin.clone(), case.config.clone(), Grants::default());
+        let runner = Runner::new(plugin.clone(), case.config.clone(), case.grants.clone());
         let outcomes = runner.run(&case.table, &case.rows, BATCH_ROWS_MAX)?;
         let one_by_one = match case.rows.len() {
             2..=ONE_BY_ONE_MAX => Some(runner.run(&case.table, &case.rows, 1)?),

@@ -8,8 +8,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub use author::{
-    BuildArguments, CaptureArguments, InspectArguments, NewArguments, PluginCommand, PluginKind, ReplayArguments,
-    StageConfig, TestArguments,
+    BenchArguments, BuildArguments, CaptureArguments, InspectArguments, NewArguments, PluginCommand, PluginKind,
+    ReplayArguments, StageConfig, TestArguments,
 };
 
 use crate::config::DEFAULT_PATH;

@@ -13,9 +13,10 @@ use std::process::ExitCode;
 use clap::{CommandFactory as _, Parser as _};
 
 pub use arguments::{
-    Arguments, BackfillArguments, BuildArguments, CaptureArguments, CheckArguments, Command, DeadLettersCommand,
-    DemoArguments, Global, IndexArguments, InspectArguments, LetterChoice, LetterStates, MeantLetters, NewArguments,
-    PluginCommand, PluginKind, ReplayArguments, RunArguments, Shell, StageConfig, TestArguments,
+    Arguments, BackfillArguments, BenchArguments, BuildArguments, CaptureArguments, CheckArguments, Command,
+    DeadLettersCommand, DemoArguments, Global, IndexArguments, InspectArguments, LetterChoice, LetterStates,
+    MeantLetters, NewArguments, PluginCommand, PluginKind, ReplayArguments, RunArguments, Shell, StageConfig,
+    TestArguments,
 };
 pub use output::{Output, bytes, count, counted, duration, table};
 

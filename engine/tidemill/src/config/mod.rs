@@ -290,6 +290,16 @@ impl Config {
     }
 }
 
+/// Reads a stage's grants on their own: what would stand under `grants:`. Their folders are beside `path`.
+pub(crate) fn grants(text: &str, path: &Path) -> Result<tidemill_stage::Grants> {
+    let read = || {
+        let tree = tree::load(text)?;
+        let base = resolve::Base(path.parent().unwrap_or(Path::new("")));
+        resolve::resolve_grants(&tree::Place::root(&tree), de::from_node(&tree)?, base)
+    };
+    read().map_err(|fault| in_file(path, &fault))
+}
+
 /// The file as typed, with its positions.
 fn read(text: &str, variable: variables::Lookup<'_>) -> Result<(Node, raw::Config), Fault> {
     let mut tree = tree::load(text)?;

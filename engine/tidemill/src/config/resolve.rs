@@ -84,7 +84,7 @@ pub(super) fn resolve(tree: &Node, raw: raw::Config, path: &Path, variable: Look
 
 /// The folder that paths are relative to.
 #[derive(Clone, Copy)]
-struct Base<'a>(&'a Path);
+pub(super) struct Base<'a>(pub(super) &'a Path);
 
 impl Base<'_> {
     fn path(self, place: &Place<'_>, path: &str) -> Result<PathBuf, Fault> {
@@ -429,7 +429,7 @@ fn resolve_stage(place: &Place<'_>, raw: raw::Stage, base: Base<'_>) -> Result<S
     })
 }
 
-fn resolve_grants(place: &Place<'_>, raw: raw::Grants, base: Base<'_>) -> Result<Grants, Fault> {
+pub(super) fn resolve_grants(place: &Place<'_>, raw: raw::Grants, base: Base<'_>) -> Result<Grants, Fault> {
     let identity = |identity: raw::Identity| {
         let index = identity.index.as_deref();
         let checked = index.map_or(Ok(()), check_index_pattern);

@@ -51,7 +51,7 @@ impl Plugins {
         self.compile(&name, &bytes, limits)
     }
 
-    fn compile(&mut self, name: &str, bytes: &[u8], limits: &Limits) -> Result<Arc<Plugin>> {
+    pub(crate) fn compile(&mut self, name: &str, bytes: &[u8], limits: &Limits) -> Result<Arc<Plugin>> {
         let key = (limits.stack_bytes, name.to_owned());
         if let Some(plugin) = self.compiled.get(&key) {
             return Ok(Arc::clone(plugin));

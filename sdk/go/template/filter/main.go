@@ -10,37 +10,35 @@ import (
 
 func init() { filter.Serve(open) }
 
-// main is never called, and has to be there.
 func main() {}
 
-// plugin is what stands under `config:` of the stage, and the column that is needed.
-type plugin struct {
+// settings is what stands under `config:` of the stage.
+type settings struct {
 	Column string `json:"column"`
 	Word   string `json:"word"`
-
-	text tidemill.TextColumn
 }
 
-// open is called once for each table: it asks for the columns that are needed. Nothing else ever gets here.
+type plugin struct {
+	column tidemill.TextColumn
+	word   string
+}
+
+// open runs once for each table: it asks for the columns that are needed. Nothing else ever gets here.
 func open(config tidemill.Config, plan *tidemill.FilterPlan) (tidemill.Filter, error) {
-	p := &plugin{}
-	if err := config.Into(p); err != nil {
+	var settings settings
+	if err := config.Into(&settings); err != nil {
 		return nil, err
 	}
-	var err error
-	p.text, err = plan.Text(p.Column)
-	return p, err
+	column, err := plan.Text(settings.Column)
+	return &plugin{column, strings.ToLower(settings.Word)}, err
 }
 
 // Process gets a batch of up to some ten thousand rows, and says which of them stay.
 func (p *plugin) Process(batch *tidemill.Batch) (tidemill.Verdict, error) {
-	texts := p.text.In(batch)
+	texts := p.column.In(batch)
 	return tidemill.KeepRows(batch, func(row int) (bool, error) {
-		text, ok := texts.Get(row)
-		return ok && hasWord(text, p.Word), nil // not ok is NULL
+		// False is NULL. An error made by tidemill.Reject makes the row a dead letter.
+		text, there := texts.Get(row)
+		return there && strings.Contains(strings.ToLower(text), p.word), nil
 	})
-}
-
-func hasWord(text, word string) bool {
-	return strings.Contains(strings.ToLower(text), strings.ToLower(word))
 }

@@ -11,36 +11,39 @@ import (
 
 func init() { transform.Serve(open) }
 
-// main is never called, and has to be there.
 func main() {}
 
-// plugin is what stands under `config:` of the stage, and the column that is needed.
-type plugin struct {
+// settings is what stands under `config:` of the stage.
+type settings struct {
 	Column string `json:"column"`
 	Makes  string `json:"makes"`
-
-	text tidemill.TextColumn
 }
 
-// open is called once for each table: it asks for the columns that are needed, and says which come out. Nothing else ever
-// gets here.
+type plugin struct {
+	column tidemill.TextColumn
+}
+
+// open runs once for each table: it asks for the columns that are needed, and says which come out. Nothing else ever gets here.
 func open(config tidemill.Config, plan *tidemill.TransformPlan) (tidemill.Transform, error) {
-	p := &plugin{}
-	if err := config.Into(p); err != nil {
+	var settings settings
+	if err := config.Into(&settings); err != nil {
+		return nil, err
+	}
+	column, err := plan.Text(settings.Column)
+	if err != nil {
 		return nil, err
 	}
 	plan.PassAllBut()
-	plan.Make(p.Makes, tidemill.Utf8)
-	var err error
-	p.text, err = plan.Text(p.Column)
-	return p, err
+	plan.Make(settings.Makes, tidemill.Utf8)
+	return &plugin{column}, nil
 }
 
 // Process gets a batch of up to some ten thousand rows, and brings the made columns, a value for each row.
 func (p *plugin) Process(batch *tidemill.Batch) (tidemill.Transformed, error) {
-	texts, slugs := p.text.In(batch), tidemill.NewTexts(batch.Rows())
+	texts, slugs := p.column.In(batch), tidemill.NewTexts(batch.Rows())
 	for row := range batch.Rows() {
-		if text, ok := texts.Get(row); ok {
+		// False is NULL.
+		if text, there := texts.Get(row); there {
 			slugs.Append(slug(text))
 		} else {
 			slugs.AppendNull()

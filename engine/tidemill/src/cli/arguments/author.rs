@@ -9,7 +9,8 @@ use clap::{Args, Subcommand, ValueEnum};
   tidemill plugin new words --lang rust       a folder with a filter, a case and a README
   tidemill plugin test words                  builds it, runs its cases
   tidemill capture products --rows 1000       real rows to try it on
-  tidemill plugin replay products.capture --plugin words --config '{\"column\": \"name\", \"word\": \"shoe\"}'")]
+  tidemill plugin replay products.capture --plugin words --config '{\"column\": \"name\", \"word\": \"shoe\"}'
+  tidemill plugin bench words                 what it costs")]
 pub enum PluginCommand {
     /// Begin a plugin: a folder that builds and passes its test at once.
     New(NewArguments),
@@ -20,6 +21,11 @@ pub enum PluginCommand {
     /// A case is a folder under `cases/`: rows.ndjson, documents.ndjson, config.json, schema.json. Exits 3 where other
     /// documents come out than are expected.
     Test(TestArguments),
+    /// Say what a plugin costs, beside one that asks for the same columns and passes every row.
+    ///
+    /// Rows are a capture's, or made for a table; where neither is given, for the table of the plugin's first case, with that
+    /// case's configuration.
+    Bench(BenchArguments),
     /// Say what a component is: world, imports and who grants them, size, digest, makers.
     ///
     /// Reads the file and runs none of it, unless a schema is given: then it is opened on that table, to tell what it
@@ -37,7 +43,7 @@ pub enum PluginCommand {
 pub struct NewArguments {
     /// Where: a folder that is not there yet. Its last part is the plugin's name.
     pub name: PathBuf,
-    /// The language: rust.
+    /// The language: rust, go or python.
     #[arg(long, value_name = "LANGUAGE", default_value = "rust")]
     pub lang: String,
     /// Which rows become documents, or also what these consist of.
@@ -55,6 +61,9 @@ pub struct StageConfig {
     // It stands in the place of the option that all commands have, so it has that one's name, type and value.
     #[arg(id = "config", long = "config", short = 'c', value_name = "JSON|FILE", help_heading = None::<&str>)]
     given: Option<PathBuf>,
+    /// What the stage would have under `grants:`, as a JSON object or a file with one.
+    #[arg(long, value_name = "JSON|FILE")]
+    pub grants: Option<String>,
 }
 
 impl StageConfig {
@@ -104,6 +113,34 @@ pub struct TestArguments {
     /// Write what comes out into each case's documents.ndjson.
     #[arg(long)]
     pub accept: bool,
+    /// Answer with one JSON object.
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Clone, Debug, Args)]
+#[command(after_help = "Examples:
+  tidemill plugin bench words
+  tidemill plugin bench words --capture products.capture --config '{\"column\": \"name\", \"word\": \"shoe\"}'
+  tidemill plugin bench where --schema words/cases/first/schema.json --config '{\"predicate\": \"id > 7\"}' --json")]
+pub struct BenchArguments {
+    /// A plugin's folder, built first where its source is newer, a component, or a shipped plugin's name.
+    #[arg(value_name = "PLUGIN", default_value = ".")]
+    pub plugin: PathBuf,
+    /// Rows that `tidemill capture` wrote.
+    #[arg(long, value_name = "CAPTURE", conflicts_with = "schema")]
+    pub capture: Option<PathBuf>,
+    /// A table for which rows are made: a case's schema.json, or a capture.
+    #[arg(long, value_name = "FILE")]
+    pub schema: Option<PathBuf>,
+    #[command(flatten)]
+    pub stage: StageConfig,
+    /// Rows of a batch.
+    #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub batch: u32,
+    /// How long both are run.
+    #[arg(long, value_name = "S", default_value_t = 3, value_parser = clap::value_parser!(u32).range(0..=3600))]
+    pub seconds: u32,
     /// Answer with one JSON object.
     #[arg(long)]
     pub json: bool,

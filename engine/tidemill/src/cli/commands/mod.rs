@@ -1,5 +1,6 @@
 //! What each command does, once its arguments are read.
 
+mod bench;
 mod capture;
 mod check;
 mod dead_letters;

@@ -21,6 +21,7 @@ pub(super) fn run(command: &PluginCommand) -> Result<()> {
         PluginCommand::New(asked) => new(asked),
         PluginCommand::Build(asked) => build(asked),
         PluginCommand::Test(asked) => test(asked),
+        PluginCommand::Bench(asked) => super::bench::bench(asked),
         PluginCommand::Inspect(asked) => inspect(asked),
         PluginCommand::Replay(asked) => super::replay::replay(asked),
     }
@@ -193,7 +194,10 @@ fn case_json(case: &CaseResult) -> Value {
 fn inspect(asked: &InspectArguments) -> Result<()> {
     let found = author::inspect(&asked.path)?;
     let opened = match (&asked.schema, &found.problem) {
-        (Some(schema), None) => Some(author::open(&asked.path, schema, author::config(asked.stage.typed())?)?),
+        (Some(schema), None) => {
+            let grants = author::grants(asked.stage.grants.as_deref())?;
+            Some(author::open(&asked.path, schema, author::config(asked.stage.typed())?, grants)?)
+        }
         _ => None,
     };
     if asked.json {
@@ -225,7 +229,7 @@ fn inspection_text(asked: &InspectArguments, found: &Inspection, opened: Option<
     lines.push(format!("size     {}", bytes(found.bytes)));
     lines.push(format!("sha256   {}", found.sha256));
     lines.extend(found.imports.iter().map(|name| {
-        let granted = author::granted_by(name).unwrap_or("nobody: it is refused");
+        let granted = author::granted_by(name).unwrap_or_else(|| "nobody: it is refused".to_owned());
         format!("imports  {name}  granted by {granted}")
     }));
     lines.extend(found.exports.iter().map(|name| format!("exports  {name}")));

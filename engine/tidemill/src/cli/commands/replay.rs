@@ -5,14 +5,11 @@ use serde_json::{Value, json};
 use super::super::arguments::ReplayArguments;
 use super::super::output::{Output, count, counted, table};
 use crate::author::{self, Comparison, Component, Cost, Example, ReplayOptions, Replayed, Side};
-use crate::config::SHIPPED_PLUGINS;
 use crate::error::{Error, Result};
 
 pub(super) fn replay(asked: &ReplayArguments) -> Result<()> {
-    let find = |path: &std::path::PathBuf| match path.to_str() {
-        Some(name) if SHIPPED_PLUGINS.contains(&name) => Ok(path.clone()),
-        _ => Component::find(path).map(|component| component.path),
-    };
+    let find = |path: &std::path::PathBuf| Component::find(path).map(|component| component.path);
+    let grants = author::grants(asked.stage.grants.as_deref())?;
     let config = author::config(asked.stage.typed())?;
     let plugin = find(&asked.plugin)?;
     let against = asked.against.as_ref().map(find).transpose()?;
@@ -22,8 +19,8 @@ pub(super) fn replay(asked: &ReplayArguments) -> Result<()> {
     };
     let options = ReplayOptions {
         capture: &asked.capture,
-        plugin: Side { plugin: &plugin, config },
-        against: against.as_deref().map(|plugin| Side { plugin, config: against_config }),
+        plugin: Side { plugin: &plugin, config, grants: grants.clone() },
+        against: against.as_deref().map(|plugin| Side { plugin, config: against_config, grants }),
         examples: asked.examples,
     };
     let replayed = author::replay(&options)?;

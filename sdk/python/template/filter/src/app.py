@@ -7,10 +7,11 @@ from tidemill_sdk import filter
 class Plugin:
     def __init__(self, config, plan):
         """Once for each table: asks for the columns that are needed. Nothing else ever gets here."""
+        self.column = plan.require(config["column"], str)
         self.word = config["word"].lower()
-        self.text = plan.require(config["column"], str)
 
     def keep(self, row):
-        """Whether a row stays."""
-        text = row[self.text]  # None is NULL
+        """Whether a row stays. `raise Reject(code, message)` makes it a dead letter."""
+        text = row[self.column]
+        # None is NULL.
         return text is not None and self.word in text.lower()

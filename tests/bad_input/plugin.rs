@@ -28,7 +28,7 @@ fn a_condition_that_does_not_parse() {
 
 #[test]
 fn a_condition_that_compares_a_boolean_with_a_number() {
-    wrong_condition("where_types", "in_stock = 1", &["products", "where", "in_stock", "boolean"]);
+    wrong_condition("where_types", "in_stock = 1", &["products", "where", "in_stock", "(bool) and this (int4)"]);
 }
 
 #[test]

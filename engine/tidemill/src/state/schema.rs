@@ -124,8 +124,10 @@ pub(super) fn open_to_read(path: &Path) -> Result<Connection> {
 
 fn connect(path: &Path, access: OpenFlags) -> Result<Connection> {
     let flags = access | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let connection = Connection::open_with_flags(path, flags).map_err(|e| e.explain(path))?;
+    let mut connection = Connection::open_with_flags(path, flags).map_err(|e| e.explain(path))?;
     connection.busy_timeout(BUSY_TIMEOUT).map_err(|e| e.explain(path))?;
+    // One that reads first and writes then cannot wait for another writer: what it read may be out of date by then.
+    connection.set_transaction_behavior(rusqlite::TransactionBehavior::Immediate);
     expect_ours(&connection, path)?;
     Ok(connection)
 }

@@ -360,3 +360,23 @@ fn letters_have_nothing_to_say_beside_newer_ones() {
     assert_eq!(state.supersede_nameless_letters_under("products", "public.products", version(16)).unwrap(), 1);
     assert_eq!(state.supersede_nameless_letters_under("products", "public.products", version(800)).unwrap(), 1);
 }
+
+/// Whoever reads before it writes waits for another writer as any other does, and is not told that the state is locked.
+#[test]
+fn two_writers_take_turns() {
+    let (_dir, path) = dir();
+    let engine = State::open(&path).unwrap();
+    engine.add_dead_letters(&[letter("7", 8)]).unwrap();
+    let done = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !done.load(std::sync::atomic::Ordering::Relaxed) {
+                engine.add_dead_letters(&[letter("8", 16)]).unwrap();
+            }
+        });
+        let command = State::beside(&path).unwrap();
+        let marked: Result<Vec<_>> = (0..500).map(|_| command.supersede_by_newer_letters(&[1])).collect();
+        done.store(true, std::sync::atomic::Ordering::Relaxed);
+        assert_eq!(marked.unwrap(), vec![0; 500]);
+    });
+}

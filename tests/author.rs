@@ -90,6 +90,18 @@ fn a_case_is_accepted_and_then_holds_the_plugin_to_it() {
 }
 
 #[test]
+fn the_cases_of_the_shipped_plugins_hold() {
+    for name in ["where", "select", "redact", "geo", "route", "split"] {
+        let cases = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../../plugins/{name}/cases"));
+        let folder = tempfile::tempdir().expect("a folder");
+        let (component, cases) = (shipped(name).display().to_string(), cases.display().to_string());
+        let passed = run(folder.path(), &["plugin", "test", &component, "--cases", &cases, "--json"]);
+        assert_eq!(passed.code, 0, "{name}: {passed}");
+        assert!(passed.json()["cases"][0]["rows"].as_u64() > Some(0), "{name}: {passed}");
+    }
+}
+
+#[test]
 fn what_is_wrong_in_a_case_is_told_with_its_place() {
     let refused = |files: &[(&str, &str)], words: &[&str]| {
         let folder = case(files);

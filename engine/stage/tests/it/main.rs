@@ -6,6 +6,7 @@ mod digests;
 mod grants;
 mod harness;
 mod hostile;
+mod kept;
 mod load;
 mod names;
 mod raw;

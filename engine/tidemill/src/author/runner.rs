@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde_json::Value;
 use tidemill_change::Epoch;
 use tidemill_encode::{Actions, Encoder, Encoding, IdRule, LongId, Nonfinite, Numbers};
-use tidemill_stage::{Chain, Grants, Limits, Plugin, Stage};
+use tidemill_stage::{Chain, Grants, Limits, NamedInfo, Plugin, Stage};
 
 use super::json::Fields;
 use super::line::Line;
@@ -76,19 +76,19 @@ impl Runner {
     /// Runs all rows, in batches of that size at most. What the plugin says against all of them is a line too.
     pub(super) fn run(&self, table: &Table, rows: &[RowChange], rows_max: usize) -> Result<Outcomes> {
         let mut feeder = Feeder::new(table)?;
-        let mut chain = self.chain();
+        let mut chain = self.chain().with_primary_keys([(feeder.relation().id, table.key.clone())]);
         let mut encoder = encoder(table, &feeder)?;
         let mut outcomes = Outcomes::default();
         let mut at = 0;
         let refused = match chain.open(feeder.relation()) {
-            Ok(_) => loop {
+            Ok(opened) => loop {
                 if at == rows.len() {
                     break None;
                 }
                 let count = batch_length(table, &rows[at..], rows_max);
                 let batch = Arc::new(feeder.batch(&rows[at..at + count])?);
                 match chain.run(batch) {
-                    Ok(staged) => outcomes.lines.append(&mut lines(&mut encoder, staged, at)?),
+                    Ok(staged) => outcomes.lines.append(&mut lines(&mut encoder, staged, at, opened.named.as_ref())?),
                     Err(error) => break Some(error),
                 }
                 at += count;
@@ -145,12 +145,17 @@ pub(super) fn encoder(table: &Table, feeder: &Feeder) -> Result<Encoder> {
 }
 
 /// What a staged batch comes to, in the order of its rows; the first of them is row `first`.
-fn lines(encoder: &mut Encoder, staged: tidemill_change::Staged, first: usize) -> Result<Vec<Outcome>> {
+fn lines(
+    encoder: &mut Encoder,
+    staged: tidemill_change::Staged,
+    first: usize,
+    named: Option<&NamedInfo>,
+) -> Result<Vec<Outcome>> {
     let encoded = encoder.encode(&[staged]).map_err(|error| Error::failed(error.to_string()))?;
     let mut lines = Vec::with_capacity(encoded.actions.len() + encoded.rejected.len());
     for action in &encoded.actions {
         let row = first + action.change as usize;
-        lines.push(Outcome { row, line: action_line(&encoded.body[action.start..action.end])? });
+        lines.push(Outcome { row, line: action_line(&encoded.body[action.start..action.end], named)? });
     }
     for rejected in encoded.rejected {
         let row = first + rejected.change as usize;
@@ -161,13 +166,21 @@ fn lines(encoder: &mut Encoder, staged: tidemill_change::Staged, first: usize) -
     Ok(lines)
 }
 
-/// The line of an action, out of what the index would be sent.
-fn action_line(lines: &[u8]) -> Result<Line> {
+/// The line of an action, out of what the index would be sent, with the names that the plugin gives in it.
+fn action_line(lines: &[u8], named: Option<&NamedInfo>) -> Result<Line> {
     let unfit = |error: serde_json::Error| Error::failed("an action is not written as JSON").with_cause(error);
     let mut lines = lines.split(|byte| *byte == b'\n');
     let action: Value = serde_json::from_slice(lines.next().unwrap_or_default()).map_err(unfit)?;
-    match action.get("delete") {
-        Some(delete) => Ok(Line::Delete { id: delete["_id"].as_str().unwrap_or_default().to_owned() }),
-        None => serde_json::from_slice::<Fields>(lines.next().unwrap_or_default()).map(Line::Document).map_err(unfit),
+    if let Some(delete) = action.get("delete") {
+        return Ok(Line::Delete { id: delete["_id"].as_str().unwrap_or_default().to_owned() });
     }
+    let mut fields: Fields = serde_json::from_slice(lines.next().unwrap_or_default()).map_err(unfit)?;
+    let names = named.map(|named| {
+        [("_routing", "routing", named.routing), ("_index", "_index", named.index.is_some()), ("_id", "_id", named.id)]
+    });
+    for (name, meta, _) in names.into_iter().flatten().filter(|(_, _, is_given)| *is_given) {
+        let value = serde_json::value::to_raw_value(&action["index"][meta]).map_err(unfit)?;
+        fields.0.insert(0, (name.to_owned(), value));
+    }
+    Ok(Line::Document(fields))
 }

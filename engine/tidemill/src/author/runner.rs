@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde_json::Value;
 use tidemill_change::Epoch;
 use tidemill_encode::{Actions, Encoder, Encoding, IdRule, LongId, Nonfinite, Numbers};
-use tidemill_stage::{Chain, Grants, Limits, NamedInfo, Plugin, Stage};
+use tidemill_stage::{Chain, Grants, Limits, NamedInfo, OpenedInfo, Plugin, Stage};
 
 use super::json::Fields;
 use super::line::Line;
@@ -77,22 +77,24 @@ impl Runner {
     pub(super) fn run(&self, table: &Table, rows: &[RowChange], rows_max: usize) -> Result<Outcomes> {
         let mut feeder = Feeder::new(table)?;
         let mut chain = self.chain().with_primary_keys([(feeder.relation().id, table.key.clone())]);
-        let mut encoder = encoder(table, &feeder)?;
         let mut outcomes = Outcomes::default();
         let mut at = 0;
         let refused = match chain.open(feeder.relation()) {
-            Ok(opened) => loop {
-                if at == rows.len() {
-                    break None;
+            Ok(OpenedInfo { named, .. }) => {
+                let mut encoder = encoder(table, &feeder, named.is_some())?;
+                loop {
+                    if at == rows.len() {
+                        break None;
+                    }
+                    let count = batch_length(table, &rows[at..], rows_max);
+                    let batch = Arc::new(feeder.batch(&rows[at..at + count])?);
+                    match chain.run(batch) {
+                        Ok(staged) => outcomes.lines.append(&mut lines(&mut encoder, staged, at, named.as_ref())?),
+                        Err(error) => break Some(error),
+                    }
+                    at += count;
                 }
-                let count = batch_length(table, &rows[at..], rows_max);
-                let batch = Arc::new(feeder.batch(&rows[at..at + count])?);
-                match chain.run(batch) {
-                    Ok(staged) => outcomes.lines.append(&mut lines(&mut encoder, staged, at, opened.named.as_ref())?),
-                    Err(error) => break Some(error),
-                }
-                at += count;
-            },
+            }
             Err(error) => Some(error),
         };
         if let Some(error) = refused {
@@ -124,12 +126,14 @@ fn batch_length(table: &Table, rows: &[RowChange], rows_max: usize) -> usize {
     rows.len().min(rows_max)
 }
 
-pub(super) fn encoder(table: &Table, feeder: &Feeder) -> Result<Encoder> {
+/// The encoder of a stream whose plugin names its documents or not.
+fn encoder(table: &Table, feeder: &Feeder, is_named: bool) -> Result<Encoder> {
     let fail = |error: tidemill_encode::Error| Error::failed(error.to_string());
     let relation = feeder.relation();
+    let keys = HashMap::from([(relation.id, table.key.clone())]);
     let encoder = Encoder::new(Encoding {
         index: INDEX.parse().map_err(fail)?,
-        id: IdRule::Key(HashMap::from([(relation.id, table.key.clone())])),
+        id: IdRule::Key(keys.clone()),
         routing: None,
         pipeline: None,
         numbers: Numbers::default(),
@@ -138,7 +142,7 @@ pub(super) fn encoder(table: &Table, feeder: &Feeder) -> Result<Encoder> {
         actions: Actions::default(),
         epoch: Epoch::default(),
         exclusive: [relation.id].into(),
-        keys: None,
+        keys: is_named.then_some(keys),
     });
     encoder.check(relation).map_err(fail)?;
     Ok(encoder)

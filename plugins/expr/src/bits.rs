@@ -29,36 +29,32 @@ impl Bits {
         Bits { words, rows }.trimmed()
     }
 
-    /// One bit for each item, by a test that compiles to vector code: first a byte each, then eight bytes to eight bits.
+    /// One bit for each item, by a test that compiles to vector code where items are small: first a byte each, then eight bytes to
+    /// eight bits. Of items of eight bytes too few fit into a vector.
     pub fn of<T: Copy>(items: &[T], test: impl Fn(T) -> bool) -> Bits {
         let (whole, rest) = items.as_chunks::<64>();
         let mut words = Vec::with_capacity(items.len().div_ceil(64));
-        words.extend(whole.iter().map(|chunk| pack(&std::array::from_fn(|at| u8::from(test(chunk[at]))))));
+        if size_of::<T>() < 8 {
+            words.extend(whole.iter().map(|chunk| pack(&std::array::from_fn(|at| u8::from(test(chunk[at]))))));
+        } else {
+            words.extend(whole.iter().map(|chunk| {
+                let (bytes, _) = chunk.as_chunks::<8>();
+                u64::from_le_bytes(std::array::from_fn(|byte| {
+                    (0..8).fold(0, |bits, bit| bits | u8::from(test(bytes[byte][bit])) << bit)
+                }))
+            }));
+        }
         if !rest.is_empty() {
-            let mut flags = [0; 64];
-            flags.iter_mut().zip(rest).for_each(|(flag, item)| *flag = u8::from(test(*item)));
-            words.push(pack(&flags));
+            words.push((0..).zip(rest).fold(0, |word, (bit, item)| word | u64::from(test(*item)) << bit));
         }
         Bits { words, rows: items.len() }
     }
 
     /// One bit for each item of an iterator.
-    pub fn of_each<T>(items: impl ExactSizeIterator<Item = T>, mut test: impl FnMut(T) -> bool) -> Bits {
+    pub fn of_each<T>(mut items: impl ExactSizeIterator<Item = T>, mut test: impl FnMut(T) -> bool) -> Bits {
         let rows = items.len();
-        let mut words = Vec::with_capacity(rows.div_ceil(64));
-        let (mut word, mut bit) = (0, 0);
-        for item in items {
-            word |= u64::from(test(item)) << bit;
-            bit += 1;
-            if bit == 64 {
-                words.push(word);
-                (word, bit) = (0, 0);
-            }
-        }
-        if bit > 0 {
-            words.push(word);
-        }
-        Bits { words, rows }
+        let mut word = || (0..64).zip(&mut items).fold(0, |word, (bit, item)| word | u64::from(test(item)) << bit);
+        Bits { words: (0..rows.div_ceil(64)).map(|_| word()).collect(), rows }
     }
 
     /// One bit a row, by its place.

@@ -22,6 +22,8 @@ use tidemill_stage::{Chain, Grants, Identity, Limits, Plugin, Stage};
 use crate::digests::{hex, sources_of};
 use crate::harness::{ENGINE, check, root};
 
+mod wide;
+
 struct Pair {
     filter: Arc<Plugin>,
     transform: Arc<Plugin>,

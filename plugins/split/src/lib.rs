@@ -217,7 +217,9 @@ fn arrays(plan: &mut TransformPlan<'_>, name: &str) -> Result<(Arrays, Vec<Field
         return Ok((Arrays::Lists { column: plan.require(name)?, types }, elements));
     }
     if field.extension.as_deref() != Some("arrow.json") {
-        return Err(["`", name, "` is no array and no JSON: there is nothing to split"].concat().into());
+        let why = "` is no array and no JSON: there is nothing to split; of Postgres' arrays those of booleans, numbers, texts, \
+                   uuids and JSON come as such";
+        return Err(["`", name, why].concat().into());
     }
     let is_text = field.postgres_type.as_deref().is_some_and(is_text_array);
     let mut element = field.clone();

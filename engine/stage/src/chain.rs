@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
-use arrow_array::{ArrayRef, RecordBatch, RecordBatchOptions, StringViewArray, UInt32Array};
+use arrow_array::{Array, ArrayRef, RecordBatch, RecordBatchOptions, StringViewArray, UInt32Array};
 use arrow_schema::{Schema, SchemaRef};
 use arrow_select::take::take;
 use tidemill_change::{ChangeBatch, Former, Named, Names, OldImage, Reject, Relation, Staged, TableId};
@@ -235,7 +235,11 @@ impl Opened {
                 stats.busy += spent.busy;
                 run?;
             }
-            places.former(&asked, frame.finish(), source, &mut named);
+            let told = frame.finish();
+            if let Some(change) = places.perjured(&asked, &told, finished, source, &named) {
+                return Err(places.perjury(stages, source, change));
+            }
+            places.former(&asked, told, source, &mut named);
         }
         Ok(Some(Box::new(named)))
     }
@@ -311,21 +315,63 @@ impl NamePlaces {
         }
     }
 
+    /// The change of a row that is called otherwise once nothing but its key is given.
+    fn perjured(
+        &self,
+        asked: &Asked,
+        told: &Finished,
+        finished: &Finished,
+        source: &ChangeBatch,
+        named: &Named,
+    ) -> Option<u32> {
+        let again = self.pick(&told.columns, None);
+        let changes = (0..).zip(&asked.of).skip(asked.refused);
+        changes.map(|(row, change)| (row, *change)).find_map(|(row, change)| {
+            let new = source.changes[change as usize].row;
+            let names = of_row(&named.documents, &finished.of, new);
+            (names != of_row(&again, &told.of, row)).then_some(change)
+        })
+    }
+
+    fn perjury(&self, stages: &[Stage], source: &ChangeBatch, change: u32) -> Error {
+        let stage = stages.iter().rev().find(|stage| stage.grants.identity.is_some());
+        let lsn = source.commit_of(&source.changes[change as usize]).lsn;
+        let message = format!(
+            "it says that it names documents by the key of `{}` alone, and a row of the commit at {lsn} is called otherwise where only its \
+             key is given: what an update or a delete of it must remove could not be told. Let its plan say `naming: row`",
+            source.relation
+        );
+        Error::new(Kind::Fatal, stage.map(|stage| stage.name.as_str()).unwrap_or_default(), message)
+    }
+
     /// Adds the names that were asked for.
     fn former(&self, asked: &Asked, told: Finished, source: &ChangeBatch, named: &mut Named) {
-        let until = told.of.partition_point(|row| (*row as usize) < asked.were);
+        let until = |asked: usize| told.of.partition_point(|row| (*row as usize) < asked);
+        let (were, refused) = (until(asked.were), until(asked.refused));
         let former = |rows: std::ops::Range<usize>| {
             let of = told.of[rows.clone()].iter().map(|row| asked.of[*row as usize]).collect();
             let rows = UInt32Array::from_iter_values(rows.map(|row| row as u32));
             Former { of, names: self.pick(&told.columns, Some(&rows)) }
         };
-        (named.were, named.refused) = (former(0..until), former(until..told.of.len()));
+        (named.were, named.refused) = (former(0..were), former(were..refused));
         // A whole row that is refused now was refused when it came: it has no document. Of a part that cannot be said.
         let rejects = told.rejects.into_iter().filter(|reject| (reject.row as usize) < asked.were);
         let rejects = rejects.map(|reject| Reject { row: asked.of[reject.row as usize], ..reject });
         named.untold =
             rejects.filter(|reject| source.changes[reject.row as usize].old_image != OldImage::Full).collect();
     }
+}
+
+/// The names of a row's documents, in an order of their own: index, id and routing of each.
+fn of_row<'a>(names: &'a Names, of: &[u32], row: u32) -> Vec<[Option<&'a str>; 3]> {
+    let documents = of.partition_point(|other| *other < row)..of.partition_point(|other| *other <= row);
+    let name = |names: &'a Option<StringViewArray>, at: usize| {
+        names.as_ref().filter(|names| names.is_valid(at)).map(|names| names.value(at))
+    };
+    let mut names: Vec<_> =
+        documents.map(|at| [name(&names.index, at), name(&names.id, at), name(&names.routing, at)]).collect();
+    names.sort_unstable();
+    names
 }
 
 #[cfg(test)]

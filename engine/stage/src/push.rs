@@ -244,51 +244,82 @@ impl Scratch {
         rows: &RowsOf<'_>,
     ) -> Result<(Bytes<'a>, Bytes<'a>), Failed> {
         let count = rows.len();
-        let total: usize = match rows {
-            RowsOf::Range(range) => views[range.clone()].iter().map(|view| *view as u32 as usize).sum(),
-            RowsOf::Picked(rows) => rows.iter().map(|row| views[*row as usize] as u32 as usize).sum(),
-        };
-        if total > i32::MAX as usize {
-            return Err(Failed::limit("a column has more than 2 GiB in one batch"));
-        }
         let mut offsets = self.take(4 * (count + 1));
-        let mut values = self.take(total + SLACK);
+        let mut values = self.take(BLOCK * count.div_ceil(2));
         let (ends, _) = offsets.as_chunks_mut::<4>();
         ends[0] = [0; 4];
-        match rows {
-            RowsOf::Range(range) => gather(views[range.clone()].iter().copied(), buffers, &mut ends[1..], &mut values),
-            RowsOf::Picked(rows) => {
-                gather(rows.iter().map(|row| views[*row as usize]), buffers, &mut ends[1..], &mut values);
+        let total = match rows {
+            RowsOf::Range(range) => {
+                let views = &views[range.clone()];
+                gather(|row| views[row], buffers, &mut ends[1..=count], &mut values)
             }
-        }
+            RowsOf::Picked(rows) => gather(|row| views[rows[row] as usize], buffers, &mut ends[1..=count], &mut values),
+        }?;
         Ok((Bytes::Gathered(offsets, 4 * (count + 1)), Bytes::Gathered(values, total)))
     }
 }
 
 const NO_BYTES: Bytes<'static> = Bytes::Borrowed(&[]);
 
-/// Short texts are copied in whole blocks of a fixed size, which costs less than their exact lengths; the next one
-/// overwrites what was too much, and the last one needs this room.
-const SLACK: usize = 32;
+/// Texts up to this length are copied in whole blocks, which costs less than their exact lengths; the next one overwrites
+/// what was too much, and the last one needs this room.
+const BLOCK: usize = 64;
+const HALF_BLOCK: usize = 32;
 const INLINE: usize = 12;
 
-fn gather(views: impl Iterator<Item = u128>, buffers: &[Buffer], ends: &mut [[u8; 4]], values: &mut [u8]) {
-    let mut at = 0;
-    for (view, end) in views.zip(ends) {
-        let len = view as u32 as usize;
-        if len <= INLINE {
-            values[at..at + 16].copy_from_slice(&(view >> 32).to_le_bytes());
-        } else {
-            let (buffer, from) = ((view >> 64) as u32 as usize, (view >> 96) as usize);
-            let buffer = buffers[buffer].as_slice();
-            match buffer.get(from..from + SLACK) {
-                Some(block) if len <= SLACK => values[at..at + SLACK].copy_from_slice(block),
-                _ => values[at..at + len].copy_from_slice(&buffer[from..from + len]),
+/// Gives how many bytes there are; behind them is room for a block.
+fn gather(
+    view: impl Fn(usize) -> u128,
+    buffers: &[Buffer],
+    ends: &mut [[u8; 4]],
+    values: &mut Vec<u8>,
+) -> Result<usize, Failed> {
+    let (mut at, mut row) = (0, 0);
+    // Neighbours are mostly in one buffer.
+    let (mut current, mut bytes): (u32, &[u8]) = (0, buffers.first().map_or(&[], Buffer::as_slice));
+    loop {
+        let into = values.as_mut_slice();
+        let room = into.len().saturating_sub(BLOCK);
+        for end in &mut ends[row..] {
+            let view = view(row);
+            let len = view as u32 as usize;
+            if at + len > room {
+                break;
             }
+            if len <= INLINE {
+                into[at..at + 16].copy_from_slice(&(view >> 32).to_le_bytes());
+            } else {
+                let (buffer, from) = ((view >> 64) as u32, (view >> 96) as usize);
+                if buffer != current {
+                    (current, bytes) = (buffer, buffers[buffer as usize].as_slice());
+                }
+                match bytes.get(from..from + BLOCK) {
+                    Some(block) if len <= HALF_BLOCK => {
+                        into[at..at + HALF_BLOCK].copy_from_slice(&block[..HALF_BLOCK]);
+                    }
+                    Some(block) if len <= BLOCK => into[at..at + BLOCK].copy_from_slice(block),
+                    _ => into[at..at + len].copy_from_slice(&bytes[from..from + len]),
+                }
+            }
+            at += len;
+            *end = (at as u32).to_le_bytes();
+            row += 1;
         }
-        at += len;
-        *end = (at as u32).to_le_bytes();
+        if row == ends.len() {
+            return Ok(at);
+        }
+        grow(values, at + view(row) as u32 as usize)?;
     }
+}
+
+/// Makes room for this many bytes and a block.
+#[cold]
+fn grow(values: &mut Vec<u8>, total: usize) -> Result<(), Failed> {
+    if total > i32::MAX as usize {
+        return Err(Failed::limit("a column has more than 2 GiB in one batch"));
+    }
+    values.resize((2 * values.len()).clamp(total, i32::MAX as usize) + BLOCK, 0);
+    Ok(())
 }
 
 #[cfg(test)]
@@ -312,12 +343,12 @@ mod tests {
 
     #[test]
     fn texts_of_every_length_are_laid_end_to_end() {
-        let texts: Vec<String> = (0..80).map(|len| "añb".chars().cycle().take(len).collect()).collect();
+        let texts: Vec<String> = (0..150).map(|len| "añb".chars().cycle().take(len).collect()).collect();
         let array: ArrayRef = Arc::new(StringViewArray::from_iter_values(&texts));
-        let (validity, offsets, values) = push(Arc::clone(&array), &RowsOf::Range(0..80));
+        let (validity, offsets, values) = push(Arc::clone(&array), &RowsOf::Range(0..150));
         assert!(validity.is_none());
         assert_eq!(values, texts.concat().into_bytes());
-        assert_eq!(ends(&offsets).len(), 81);
+        assert_eq!(ends(&offsets).len(), 151);
         let (_, offsets, values) = push(array, &RowsOf::Picked(&[79, 0, 5, 5, 30]));
         assert_eq!(values, [&*texts[79], &texts[5], &texts[5], &texts[30]].concat().into_bytes());
         assert_eq!(ends(&offsets)[..3], [0, texts[79].len() as u32, texts[79].len() as u32]);

@@ -2,6 +2,9 @@
 //! were, as if the rows came once more.
 //!
 //! Filters are not asked: what they dropped has no document, and deleting it once more does no harm.
+//!
+//! Stages that say that their names are made of the key alone are held to it: of each batch some rows that became documents are
+//! asked for once more, as their keys alone. Where that gives other names, documents would be left behind, so the stream pauses.
 
 use std::sync::Arc;
 
@@ -18,9 +21,14 @@ pub(crate) struct Asked {
     pub(crate) batch: Arc<ChangeBatch>,
     /// For each of its rows the change in the batch that it was made from.
     pub(crate) of: Vec<u32>,
-    /// The first so many are rows as they were; the others are new rows that were refused.
+    /// The first so many are rows as they were.
     pub(crate) were: usize,
+    /// Those up to here are new rows that were refused; the others are the keys of rows that became documents.
+    pub(crate) refused: usize,
 }
+
+/// So many rows of a batch are asked for as their keys alone.
+const WITNESSES: usize = 16;
 
 /// Where a row that is asked for lies.
 #[derive(Clone, Copy, Debug)]
@@ -42,15 +50,32 @@ pub(crate) fn ask(source: &ChangeBatch, finished: &Finished, naming: &Naming) ->
     }
     let were = images.len();
     for (at, change) in (0..).zip(&source.changes) {
-        if let Some(image) = refused(source, change, finished, naming) {
+        if let Some(image) = was_refused(source, change, finished, naming) {
             images.push(image);
+            of.push(at);
+        }
+    }
+    let refused = images.len();
+    let witnesses = if naming.of_row { Vec::new() } else { witnesses(&finished.of) };
+    for (at, change) in (0..).zip(&source.changes) {
+        let is_told = change.row != NO_ROW && is_readable(source, change.row, |_| true);
+        if is_told && witnesses.binary_search(&change.row).is_ok() {
+            images.push(Image::NewKey(change.row));
             of.push(at);
         }
     }
     if images.is_empty() {
         return None;
     }
-    Some(Asked { batch: Arc::new(batch(source, &images, &of)), of, were })
+    Some(Asked { batch: Arc::new(batch(source, &images, &of)), of, were, refused })
+}
+
+/// Some of the rows that became documents, from all over the batch, ascending.
+fn witnesses(of: &[u32]) -> Vec<u32> {
+    let step = of.len().div_ceil(WITNESSES).max(1);
+    let mut rows: Vec<u32> = of.iter().copied().step_by(step).collect();
+    rows.dedup();
+    rows
 }
 
 /// The row as it was before a change, as far as it is told.
@@ -74,7 +99,7 @@ fn was(source: &ChangeBatch, change: &Change, finished: &Finished, naming: &Nami
 }
 
 /// A new row that stages refused, or were not given.
-fn refused(source: &ChangeBatch, change: &Change, finished: &Finished, naming: &Naming) -> Option<Image> {
+fn was_refused(source: &ChangeBatch, change: &Change, finished: &Finished, naming: &Naming) -> Option<Image> {
     let row = Some(change.row).filter(|row| *row != NO_ROW)?;
     let is_refused = finished.rejects.binary_search_by_key(&row, |reject| reject.row).is_ok();
     if !is_refused && is_readable(source, row, |_| true) {

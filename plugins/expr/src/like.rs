@@ -75,10 +75,36 @@ impl Pattern {
     /// A bit for each text, with a loop for each kind of pattern.
     pub fn find_in<'a>(&self, texts: impl ExactSizeIterator<Item = &'a [u8]>) -> Bits {
         match self {
-            Pattern::Equal(bytes) => Bits::of_each(texts, |text| same(text, bytes)),
-            Pattern::Begins(bytes) => Bits::of_each(texts, |text| begins(text, bytes)),
+            Pattern::Equal(bytes) => find_start(bytes, texts, |text| text.len() == bytes.len()),
+            Pattern::Begins(bytes) => find_start(bytes, texts, |_| true),
             other => Bits::of_each(texts, |text| other.matches(text)),
         }
+    }
+}
+
+/// A bit for each text that begins so and passes the test, with a loop for each length of what it begins with.
+pub(crate) fn find_start<'a>(
+    start: &[u8],
+    texts: impl ExactSizeIterator<Item = &'a [u8]>,
+    test: impl Fn(&[u8]) -> bool,
+) -> Bits {
+    macro_rules! ends_of {
+        ($bytes:literal) => {{
+            let (Some(first), Some(last)) = (start.first_chunk::<$bytes>(), start.last_chunk::<$bytes>()) else {
+                unreachable!("chosen by its length")
+            };
+            Bits::of_each(texts, |text| {
+                text.get(..start.len())
+                    .is_some_and(|text| text.first_chunk() == Some(first) && text.last_chunk() == Some(last))
+                    && test(text)
+            })
+        }};
+    }
+    match start.len() {
+        2..=3 => ends_of!(2),
+        4..=7 => ends_of!(4),
+        8..=16 => ends_of!(8),
+        _ => Bits::of_each(texts, |text| begins(text, start) && test(text)),
     }
 }
 

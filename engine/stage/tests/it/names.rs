@@ -196,6 +196,17 @@ fn names_made_of_the_key_need_no_more_of_the_old_row() {
     assert!(!named(&staged).of_row);
 }
 
+/// Believed, it would leave documents behind that nothing ever removes.
+#[test]
+fn names_said_to_be_made_of_the_key_alone_are_held_to_it() {
+    for config in [r#"{"id": "tags", "naming": "key"}"#, r#"{"split": "tags", "naming": "key"}"#] {
+        let error = chain(&[splitter(config, None)]).run(by_key(["a", "b", "c"])).unwrap_err();
+        assert!(error.is_fatal() && error.to_string().contains("Let its plan say `naming: row`"), "{error}");
+        // Where the old image is the whole row, that is true of any name.
+        run(&mut chain(&[splitter(config, None)]), in_full(["a", "b", "c"], ["x", "y", "z"]));
+    }
+}
+
 #[test]
 fn a_refused_row_is_asked_for_the_names_that_it_would_have_had() {
     let trap = crate::harness::hostile(r#"{"misdeed": "reject", "rows": [2]}"#);

@@ -9,7 +9,7 @@ use super::{Data, Eval, Truth, Vector, json};
 use crate::bits::Bits;
 use crate::decimal::{self, Numeric};
 use crate::fault::Fault;
-use crate::like::{IgnoreCase, Pattern, same};
+use crate::like::{IgnoreCase, Pattern, find_start};
 use crate::literal;
 use crate::node::{By, Const, Node, Op, Source};
 
@@ -217,8 +217,8 @@ fn order(a: f64, b: f64) -> Ordering {
 
 fn bytes(op: Op, texts: Bytes<'_>, value: &[u8]) -> Bits {
     match op {
-        Op::Eq => Bits::of_each(texts.values(), |text| same(text, value)),
-        Op::Ne => Bits::of_each(texts.values(), |text| !same(text, value)),
+        Op::Eq => find_start(value, texts.values(), |text| text.len() == value.len()),
+        Op::Ne => bytes(Op::Eq, texts, value).not(),
         _ => Bits::of_each(texts.values(), |text| holds(op, text.cmp(value))),
     }
 }

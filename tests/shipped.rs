@@ -169,7 +169,24 @@ fn an_array_becomes_documents() {
     world.catch_up();
     holds(&world, &["orders"], "line", &[("orders/5-1", line("c"))]);
 
+    world.sql.run(
+        "ALTER TABLE orders ADD prices numeric[], ADD big int8[], ADD grid int2[][], ADD flags bool[], ADD days date[];
+         UPDATE orders SET prices = '{0.10,12345678901234567890.123,NULL}', big = '{9007199254740993}',
+                           grid = '{{1,NULL},{3,4}}', flags = '{t,f}' WHERE id = 5",
+    );
     for (column, index, expected) in [
+        (
+            "prices",
+            "priced",
+            vec![
+                ("priced/5-1", serde_json::from_str("0.10").unwrap()),
+                ("priced/5-2", serde_json::from_str("12345678901234567890.123").unwrap()),
+                ("priced/5-3", Value::Null),
+            ],
+        ),
+        ("big", "bigs", vec![("bigs/5-1", json!(9_007_199_254_740_993_i64))]),
+        ("grid", "grids", vec![("grids/5-1", json!([1, null])), ("grids/5-2", json!([3, 4]))]),
+        ("flags", "flagged", vec![("flagged/5-1", json!(true)), ("flagged/5-2", json!(false))]),
         (
             "tags",
             "tagged",
@@ -190,5 +207,21 @@ fn an_array_becomes_documents() {
         world.tidemill(&["run", "--until-caught-up", "--backfill-changed"]).succeeded();
         holds(&world, &[index], column, &expected);
     }
+    world.config(&stream("orders", &stage("{ column: days }"), ""));
+    world.tidemill(&["check"]).refused(1, &["`days` is no array and no JSON", "of Postgres' arrays those of"]);
+
+    // Lists that an earlier stage makes; a shorter one leaves nothing behind.
+    world.sql.run("ALTER TABLE orders ADD words text; UPDATE orders SET words = 'a,b,c' WHERE id = 5");
+    let splitter = concat!(env!("CARGO_MANIFEST_DIR"), "/../../plugins/fixtures/splitter.wasm");
+    let made = format!("plugin: \"{splitter}\", config: {{ list: words }}");
+    let stages = format!("{made} }}, {{ {}", stage("{ column: words_list, as: word }"));
+    world.config(&stream("orders", &stages, "    index: worded\n"));
+    world.tidemill(&["run", "--until-caught-up", "--backfill-changed"]).succeeded();
+    let words = ["a", "b", "c"].map(|word| json!(word));
+    let [a, b, c] = words;
+    holds(&world, &["worded"], "word", &[("worded/5-1", a.clone()), ("worded/5-2", b), ("worded/5-3", c.clone())]);
+    world.sql.run("UPDATE orders SET words = 'c,a' WHERE id = 5");
+    world.catch_up();
+    holds(&world, &["worded"], "word", &[("worded/5-1", c), ("worded/5-2", a)]);
     world.drop_slot();
 }

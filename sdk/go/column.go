@@ -8,14 +8,15 @@ import (
 
 // Batch is some rows, by the columns that the plan requires.
 type Batch struct {
-	rows    int
+	rows int
+	// Those of a list's elements stand behind the list's own.
 	columns []buffers
 }
 
 // Rows says how many rows there are.
 func (b *Batch) Rows() int { return b.rows }
 
-// buffers are one column's, with those of a list's elements beside it.
+// buffers are one column's.
 type buffers struct {
 	validity bits
 	offsets  []int32
@@ -72,8 +73,11 @@ type Numbers[T Number] struct {
 
 // In gives the column's values in a batch, without copying them.
 func (c NumberColumn[T]) In(batch *Batch) Numbers[T] {
-	of := batch.columns[c.place]
-	return Numbers[T]{of.validity, numbersOf[T](of.values)}
+	return viewNumbers[T](batch.columns[c.place:])
+}
+
+func viewNumbers[T Number](of []buffers) Numbers[T] {
+	return Numbers[T]{of[0].validity, numbersOf[T](of[0].values)}
 }
 
 // Get gives a row's value; false where it is null.
@@ -89,10 +93,9 @@ type BoolColumn struct{ place int }
 type Bools struct{ validity, values bits }
 
 // In gives the column's values in a batch, without copying them.
-func (c BoolColumn) In(batch *Batch) Bools {
-	of := batch.columns[c.place]
-	return Bools{of.validity, of.values}
-}
+func (c BoolColumn) In(batch *Batch) Bools { return viewBools(batch.columns[c.place:]) }
+
+func viewBools(of []buffers) Bools { return Bools{of[0].validity, of[0].values} }
 
 // Get gives a row's value; false, false where it is null.
 func (b Bools) Get(row int) (value, ok bool) {
@@ -107,7 +110,9 @@ type TextColumn struct{ place int }
 type Texts struct{ of buffers }
 
 // In gives the column's values in a batch, without copying them.
-func (c TextColumn) In(batch *Batch) Texts { return Texts{batch.columns[c.place]} }
+func (c TextColumn) In(batch *Batch) Texts { return viewTexts(batch.columns[c.place:]) }
+
+func viewTexts(of []buffers) Texts { return Texts{of[0]} }
 
 // Get gives a row's text, without copying it; false where it is null. It may be kept: it then keeps its batch's texts.
 func (t Texts) Get(row int) (string, bool) {
@@ -122,7 +127,9 @@ type BytesColumn struct{ place int }
 type Bytes struct{ of buffers }
 
 // In gives the column's values in a batch, without copying them.
-func (c BytesColumn) In(batch *Batch) Bytes { return Bytes{batch.columns[c.place]} }
+func (c BytesColumn) In(batch *Batch) Bytes { return viewBytes(batch.columns[c.place:]) }
+
+func viewBytes(of []buffers) Bytes { return Bytes{of[0]} }
 
 // Get gives a row's bytes, without copying them; false where it is null.
 func (b Bytes) Get(row int) ([]byte, bool) { return b.of.bytes(row), b.of.validity.at(row) }

@@ -1,6 +1,8 @@
 package tidemill
 
 import (
+	"encoding/json"
+
 	"github.com/tidemill/tidemill/sdk/go/internal/bindings/tidemill_plugin_types"
 	wit "github.com/tidemill/tidemill/sdk/go/internal/wit/types"
 )
@@ -10,7 +12,8 @@ type Made interface {
 	len() int
 	// cut takes back what was appended past that length.
 	cut(rows int)
-	lower() tidemill_plugin_types.Buffers
+	// lower appends its buffers, and behind them those of a list's elements.
+	lower(into []tidemill_plugin_types.Buffers) []tidemill_plugin_types.Buffers
 }
 
 // validity is a made column's nulls. No bitmap is made where there are none.
@@ -76,8 +79,8 @@ func (m *MadeNumbers[T]) cut(rows int) {
 	m.validity.cut(rows)
 }
 
-func (m *MadeNumbers[T]) lower() tidemill_plugin_types.Buffers {
-	return tidemill_plugin_types.Buffers{Validity: m.validity.lower(), Values: bytesOf(m.values)}
+func (m *MadeNumbers[T]) lower(into []tidemill_plugin_types.Buffers) []tidemill_plugin_types.Buffers {
+	return append(into, tidemill_plugin_types.Buffers{Validity: m.validity.lower(), Values: bytesOf(m.values)})
 }
 
 // MadeTexts is a column of texts or bytes in the making.
@@ -85,6 +88,7 @@ type MadeTexts struct {
 	offsets  []int32
 	values   []byte
 	validity validity
+	json     *json.Encoder
 }
 
 // NewTexts begins a column of texts or bytes; room is how many rows are expected.
@@ -104,6 +108,30 @@ func (m *MadeTexts) AppendBytes(value []byte) {
 	m.end(true)
 }
 
+// AppendJSON adds a value, as encoding/json writes it, to a column of JSON or of documents: without the newline that an Encoder
+// writes, which no document may have, and with `<`, `>` and `&` as they are. Digits and JSON that were read go in as json.Number
+// and json.RawMessage. On an error nothing is added.
+func (m *MadeTexts) AppendJSON(value any) error {
+	if m.json == nil {
+		m.json = json.NewEncoder((*appended)(m))
+		m.json.SetEscapeHTML(false)
+	}
+	if err := m.json.Encode(value); err != nil {
+		return err
+	}
+	m.values = m.values[:len(m.values)-1]
+	m.end(true)
+	return nil
+}
+
+// appended is what an encoder writes to.
+type appended MadeTexts
+
+func (a *appended) Write(text []byte) (int, error) {
+	a.values = append(a.values, text...)
+	return len(text), nil
+}
+
 // AppendNull adds a row without a value.
 func (m *MadeTexts) AppendNull() { m.end(false) }
 
@@ -120,8 +148,8 @@ func (m *MadeTexts) cut(rows int) {
 	m.validity.cut(rows)
 }
 
-func (m *MadeTexts) lower() tidemill_plugin_types.Buffers {
-	return tidemill_plugin_types.Buffers{Validity: m.validity.lower(), Offsets: bytesOf(m.offsets), Values: m.values}
+func (m *MadeTexts) lower(into []tidemill_plugin_types.Buffers) []tidemill_plugin_types.Buffers {
+	return append(into, tidemill_plugin_types.Buffers{Validity: m.validity.lower(), Offsets: bytesOf(m.offsets), Values: m.values})
 }
 
 // MadeBools is a column of booleans in the making.
@@ -149,6 +177,6 @@ func (m *MadeBools) cut(rows int) {
 	m.validity.cut(rows)
 }
 
-func (m *MadeBools) lower() tidemill_plugin_types.Buffers {
-	return tidemill_plugin_types.Buffers{Validity: m.validity.lower(), Values: m.values.bits}
+func (m *MadeBools) lower(into []tidemill_plugin_types.Buffers) []tidemill_plugin_types.Buffers {
+	return append(into, tidemill_plugin_types.Buffers{Validity: m.validity.lower(), Values: m.values.bits})
 }

@@ -21,14 +21,19 @@ type Columns struct {
 // required is what crosses with each batch, each column once.
 type required struct {
 	sources []tidemill_plugin_types.Source
+	// Where the buffers of each begin in a batch, and where the next will.
+	places []int
+	next   int
 }
 
-func (r *required) add(source tidemill_plugin_types.Source) int {
+// add gives the place of a column that has so many buffers: one, and those of its elements.
+func (r *required) add(source tidemill_plugin_types.Source, buffers int) int {
 	if at := slices.Index(r.sources, source); at >= 0 {
-		return at
+		return r.places[at]
 	}
-	r.sources = append(r.sources, source)
-	return len(r.sources) - 1
+	r.sources, r.places = append(r.sources, source), append(r.places, r.next)
+	r.next += buffers
+	return r.next - buffers
 }
 
 // place finds a field by name; the fields of a list's elements stand behind it and have no place of their own.
@@ -46,68 +51,96 @@ func (c Columns) place(name string) (int, error) {
 	return 0, fmt.Errorf("%s has no column `%s`; it has %s", c.what, name, strings.Join(names, ", "))
 }
 
-func (c Columns) require(name string, types ...DataType) (int, error) {
+// require asks for a column by what its type may be, and behind it those of its elements.
+func (c Columns) require(name string, types ...[]DataType) (int, error) {
 	at, err := c.place(name)
 	if err != nil {
 		return 0, err
 	}
-	if !slices.Contains(types, c.fields[at].DataType) {
-		return 0, fmt.Errorf("column `%s` is %s, and the plugin reads it as %s", name, c.fields[at].DataType, types[0])
+	is := []DataType{c.fields[at].DataType}
+	for is[len(is)-1] == List && at+len(is) < len(c.fields) {
+		is = append(is, c.fields[at+len(is)].DataType)
 	}
-	return c.plan.add(c.source(uint32(at))), nil
+	if !slices.EqualFunc(is, types, func(is DataType, fit []DataType) bool { return slices.Contains(fit, is) }) {
+		read := make([]DataType, len(types))
+		for i, fit := range types {
+			read[i] = fit[0]
+		}
+		return 0, fmt.Errorf("column `%s` is %s, and the plugin reads it as %s", name, said(is), said(read))
+	}
+	return c.plan.add(c.source(uint32(at)), len(is)), nil
 }
+
+// said is a type with those of its elements.
+func said(types []DataType) string {
+	words := make([]string, len(types))
+	for i, of := range types {
+		words[i] = of.String()
+	}
+	return strings.Join(words, " of ")
+}
+
+// What is read as a number of each kind; the first one names it.
+var (
+	int16Types   = []DataType{Int16}
+	int32Types   = []DataType{Int32, Date32}
+	int64Types   = []DataType{Int64, Timestamp, TimestampUTC, Time64}
+	uint32Types  = []DataType{Uint32}
+	float32Types = []DataType{Float32}
+	float64Types = []DataType{Float64}
+)
 
 // Bool requires a column of booleans.
 func (c Columns) Bool(name string) (BoolColumn, error) {
-	at, err := c.require(name, Boolean)
+	at, err := c.require(name, []DataType{Boolean})
 	return BoolColumn{at}, err
 }
 
 // Int16 requires a column of 16-bit integers.
 func (c Columns) Int16(name string) (NumberColumn[int16], error) {
-	at, err := c.require(name, Int16)
+	at, err := c.require(name, int16Types)
 	return NumberColumn[int16]{at}, err
 }
 
 // Int32 requires a column of 32-bit integers, or of dates.
 func (c Columns) Int32(name string) (NumberColumn[int32], error) {
-	at, err := c.require(name, Int32, Date32)
+	at, err := c.require(name, int32Types)
 	return NumberColumn[int32]{at}, err
 }
 
 // Int64 requires a column of 64-bit integers, or of timestamps or times of day in microseconds.
 func (c Columns) Int64(name string) (NumberColumn[int64], error) {
-	at, err := c.require(name, Int64, Timestamp, TimestampUTC, Time64)
+	at, err := c.require(name, int64Types)
 	return NumberColumn[int64]{at}, err
 }
 
 // Uint32 requires a column of unsigned integers (oid).
 func (c Columns) Uint32(name string) (NumberColumn[uint32], error) {
-	at, err := c.require(name, Uint32)
+	at, err := c.require(name, uint32Types)
 	return NumberColumn[uint32]{at}, err
 }
 
 // Float32 requires a column of single precision.
 func (c Columns) Float32(name string) (NumberColumn[float32], error) {
-	at, err := c.require(name, Float32)
+	at, err := c.require(name, float32Types)
 	return NumberColumn[float32]{at}, err
 }
 
 // Float64 requires a column of double precision.
 func (c Columns) Float64(name string) (NumberColumn[float64], error) {
-	at, err := c.require(name, Float64)
+	at, err := c.require(name, float64Types)
 	return NumberColumn[float64]{at}, err
 }
 
 // Text requires a column of texts; JSON, and numerics with all their digits, are texts.
 func (c Columns) Text(name string) (TextColumn, error) {
-	at, err := c.require(name, Utf8)
+	at, err := c.require(name, []DataType{Utf8})
 	return TextColumn{at}, err
 }
 
 // Bytes requires a column of bytes.
 func (c Columns) Bytes(name string) (BytesColumn, error) {
-	at, err := c.require(name, Binary)
+	at, err := c.require(name, []DataType{Binary})
 	return BytesColumn{at}, err
 }
 
@@ -135,12 +168,12 @@ func (p *plan) Fact(fact Fact) (TextColumn, error) {
 	if fact == Time {
 		return TextColumn{}, fmt.Errorf("the commit's time is no text: ask for CommitTime")
 	}
-	return TextColumn{p.plan.add(tidemill_plugin_types.MakeSourceFact(uint8(fact)))}, nil
+	return TextColumn{p.plan.add(tidemill_plugin_types.MakeSourceFact(uint8(fact)), 1)}, nil
 }
 
 // CommitTime requires when a row's change was committed, in microseconds since 1970 UTC; null for rows that were there before.
 func (p *plan) CommitTime() NumberColumn[int64] {
-	return NumberColumn[int64]{p.plan.add(tidemill_plugin_types.MakeSourceFact(uint8(Time)))}
+	return NumberColumn[int64]{p.plan.add(tidemill_plugin_types.MakeSourceFact(uint8(Time)), 1)}
 }
 
 // FilterPlan is what a filter says when it is opened: the columns that it requires.
@@ -199,8 +232,11 @@ func (p *TransformPlan) PassOld(name, as string) error {
 	return err
 }
 
-func (p *TransformPlan) make(f Field) {
-	made := []tidemill_plugin_types.Field{lowerField(f)}
+func (p *TransformPlan) make(fields ...Field) {
+	made := make([]tidemill_plugin_types.Field, len(fields))
+	for i, f := range fields {
+		made[i] = lowerField(f)
+	}
 	p.outputs = append(p.outputs, tidemill_plugin_transforming.MakeOutputMake(made))
 }
 
@@ -218,6 +254,19 @@ func (p *TransformPlan) MakeJSON(name string) {
 // MakeNumeric lets out a column of exact numbers, written as digits, made by NewTexts.
 func (p *TransformPlan) MakeNumeric(name string) {
 	p.make(Field{Name: name, DataType: Utf8, Extension: Numeric})
+}
+
+// MakeList lets out a column of lists, made by NewLists: depth is 1 for lists of the element, 2 for lists of such lists, 8 at most.
+//
+//	plan.MakeList("tags", 1, tidemill.Field{DataType: tidemill.Utf8})
+func (p *TransformPlan) MakeList(name string, depth int, element Field) {
+	fields := make([]Field, depth, depth+1)
+	for i := range fields {
+		fields[i].DataType = List
+	}
+	fields = append(fields, element)
+	fields[0].Name = name
+	p.make(fields...)
 }
 
 // Documents says that each answer brings whole documents as JSON objects, a column of NewTexts before all others; the columns

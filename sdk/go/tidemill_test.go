@@ -22,7 +22,7 @@ func table() Schema {
 func batchOf(rows int, columns ...Made) *Batch {
 	batch := tidemill_plugin_types.Batch{Rows: uint32(rows)}
 	for _, column := range columns {
-		batch.Columns = append(batch.Columns, column.lower())
+		batch.Columns = column.lower(batch.Columns)
 	}
 	return liftBatch(batch)
 }
@@ -57,7 +57,7 @@ func TestWhatIsMadeIsReadAsItWas(t *testing.T) {
 func TestColumnsWithoutNullsHaveNoBitmap(t *testing.T) {
 	ids := NewNumbers[int32](2)
 	ids.Append(1)
-	if made := ids.lower(); made.Validity.Tag() != wit.OptionNone || len(made.Values) != 4 {
+	if made := ids.lower(nil)[0]; made.Validity.Tag() != wit.OptionNone || len(made.Values) != 4 {
 		t.Fatalf("made %v", made)
 	}
 	if empty := batchOf(0, NewNumbers[int64](0), NewTexts(0)); len(NumberColumn[int64]{0}.In(empty).Values()) != 0 {

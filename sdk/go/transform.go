@@ -61,9 +61,9 @@ func MapRows(batch *Batch, row func(row int) (documents int, err error), columns
 }
 
 func (t Transformed) lower() tidemill_plugin_transforming.Transformed {
-	columns := make([]tidemill_plugin_types.Buffers, len(t.columns))
-	for place, column := range t.columns {
-		columns[place] = column.lower()
+	columns := make([]tidemill_plugin_types.Buffers, 0, len(t.columns))
+	for _, column := range t.columns {
+		columns = column.lower(columns)
 	}
 	return tidemill_plugin_transforming.Transformed{Rows: t.rows, Columns: columns, Rejects: t.Rejects.lower()}
 }

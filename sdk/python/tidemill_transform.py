@@ -26,6 +26,5 @@ def _output(output: tuple):
     if output[0] == "pass":
         _, source, place, name = output
         return transforming.Output_Pass(transforming.Passed(component.source(source, place), name))
-    field = output[1]
-    made = types.Field(field.name, types.DataType[field.data_type.upper()], field.extension, None)
-    return transforming.Output_Make([made])
+    fields = [types.Field(f.name, types.DataType[f.data_type.upper()], f.extension, None) for f in output[1]]
+    return transforming.Output_Make(fields)

@@ -6,22 +6,32 @@ from types import SimpleNamespace
 
 import tidemill_sdk.plugin
 from tidemill_sdk import (
-    BINARY, BOOLEAN, FLOAT32, INT16, INT64, JSON, LIST, UINT32, UTF8, Fatal, Field, Reject, Retry, Schema, filter, transform,
+    BINARY, BOOLEAN, DATE32, FLOAT32, INT16, INT64, JSON, LIST, NUMERIC, UINT32, UTF8, Fatal, Field, Json, Reject, Retry, Schema,
+    filter, transform,
 )
 from tidemill_sdk.columns import Batch, Column
-from tidemill_sdk.make import bitmap, buffers
+from tidemill_sdk.make import bitmap, buffers, columns, json_text
 from tidemill_sdk.plan import TransformPlan
 from tidemill_sdk.plugin import OpenFilter, OpenTransform
 
 FIELDS = [
     Field("id", INT64), Field("tags", LIST), Field("element", UTF8), Field("name", UTF8), Field("active", BOOLEAN),
 ]
+LISTED = Schema("public", "things", ["id"], [
+    Field("id", INT64), Field("tags", LIST), Field("", UTF8), Field("grid", LIST), Field("", LIST), Field("", DATE32), Field("name", UTF8),
+], [Field("tags", LIST), Field("", UTF8)])
 TABLE = Schema("public", "things", ["id"], FIELDS, FIELDS[:1])
 
 
 def sent(data_type, values):
     """A column as the host would send it."""
     return SimpleNamespace(**dict(zip(("validity", "offsets", "values"), buffers(Field("", data_type), values))))
+
+
+def sent_lists(*types, values):
+    """A column of lists likewise: its buffers, and those of its elements."""
+    made = columns([Field("", data_type) for data_type in types], values)
+    return [SimpleNamespace(validity=validity, offsets=offsets, values=data) for validity, offsets, data in made]
 
 
 class Columns(unittest.TestCase):
@@ -39,6 +49,35 @@ class Columns(unittest.TestCase):
     def test_columns_without_nulls_have_no_bitmap(self):
         self.assertEqual(buffers(Field("", INT64), [1]), (None, b"", struct.pack("<q", 1)))
         self.assertEqual(buffers(Field("", UTF8), ["ü", None]), (b"\x01", struct.pack("<3i", 0, 2, 2), "ü".encode()))
+
+    def test_lists_are_read_as_they_were_made(self):
+        grids = [[[1, None], None, []], None, [], [[2**15 - 1]] * 3]
+        texts = [["ü", None, ""], [], None, ["a", "bc"]]
+        plan = TransformPlan(LISTED)
+        id, grid, name, old = (
+            plan.require("id", int), plan.require("grid", [[int]]), plan.require("name", str), plan.require_old("tags", [str]),
+        )
+        self.assertIs(plan.require("grid", [[int]]), grid)
+        buffers = [
+            sent(INT64, [1, 2, 3, 4]), *sent_lists(LIST, LIST, DATE32, values=grids), sent(UTF8, ["a", None, "c", "d"]),
+            *sent_lists(LIST, UTF8, values=texts),
+        ]
+        batch = Batch(4, buffers, plan.columns)
+        rows = [(row[id], row[grid], row[name], row[old]) for row in batch]
+        self.assertEqual(rows, list(zip([1, 2, 3, 4], grids, ["a", None, "c", "d"], texts)))
+        # By their elements, all rows' at once.
+        inner = batch.elements(grid)
+        self.assertEqual((batch.offsets(grid).tolist(), batch.valid(grid)), ([0, 3, 3, 3, 6], [True, False, True, True]))
+        self.assertEqual(inner.valid(grid.elements), [True, False, True, True, True, True])
+        numbers = inner.elements(grid.elements)
+        self.assertEqual(numbers.column(grid.elements.elements), [1, None, 2**15 - 1, 2**15 - 1, 2**15 - 1])
+        self.assertEqual(numbers.values(grid.elements.elements)[0], 1)
+        none = Batch(0, [sent(INT64, []), *sent_lists(LIST, LIST, DATE32, values=[])], plan.columns)
+        self.assertEqual(none.column(grid), [])
+
+    def test_a_text_is_no_list_of_letters(self):
+        with self.assertRaisesRegex(TypeError, "`tags` is a column of lists, and was given str"):
+            columns([Field("tags", LIST), Field("", UTF8)], [["a"], "abc"])
 
     def test_bitmaps_of_every_length(self):
         for rows in range(20):
@@ -113,6 +152,29 @@ class Transforms(unittest.TestCase):
         _, _, rejects = self.open(lambda plugin, row, out: out.emit("alone")).process(1, [sent(INT64, [1])])
         self.assertIn("label, half", rejects[0][2])
 
+    def test_documents_are_dictionaries_or_texts(self):
+        @transform
+        class Plugin:
+            def __init__(self, config, plan):
+                self.id = plan.require("id", int)
+                plan.documents()
+                plan.make("_id", UTF8)
+
+            def row(self, row, out):
+                document = {"n": row[self.id], "price": Json("1.50"), "é": ["\n", float("nan") if row[self.id] == 2 else None]}
+                out.emit("{}" if row[self.id] == 3 else document, str(row[self.id]))
+
+        rows, (documents, ids), rejects = OpenTransform("{}", TABLE).process(3, [sent(INT64, [1, 2, 3])])
+        self.assertEqual(documents[2].decode(), '{"n":1,"price":1.50,"é":["\\n",null]}{}')
+        self.assertEqual((rows, ids[2], rejects[0][:2]), ([0, 2], b"13", (1, "ValueError")))
+
+    def test_json_is_one_line_and_nothing_else(self):
+        cases = {"{}": {}, '"ü\\n"': "ü\n", '{"a":[1,1e400]}': {"a": (1, Json("1e400"))}, '{"1":{"null":0.5}}': {1: {None: Json("0.5")}}}
+        for text, value in cases.items():
+            self.assertEqual(json_text(value), text)
+        for value in ({1, 2}, {"a": [Json("1"), {1}]}, float("inf")):
+            self.assertRaises((TypeError, ValueError), json_text, value)
+
     def test_nothing_comes_out_of_nothing(self):
         rows, columns, rejects = self.open(lambda plugin, row, out: None).process(0, [sent(INT64, [])])
         self.assertEqual((rows, rejects, len(columns)), ([], [], 2))
@@ -128,6 +190,13 @@ class Plans(unittest.TestCase):
             (lambda: plan.require_old("name", str), "before its change has no column `name`"),
             (lambda: plan.require_fact("when"), "no fact `when`, only op, lsn"),
             (lambda: plan.pass_("nme"), "`nme`"),
+            (lambda: plan.require("tags", str), "`tags` is list of utf8, which is not read as str"),
+            (lambda: plan.require("tags", [int]), r"list of utf8, which is not read as \[int\]"),
+            (lambda: plan.require("tags", [[str]]), r"list of utf8, which is not read as \[\[str\]\]"),
+            (lambda: plan.require("name", [str]), r"`name` is utf8, which is not read as \[str\]"),
+            (lambda: plan.require("tags", [str, int]), "elements of one type"),
+            (lambda: plan.require("tags", [dict]), r"or a list of these, not as \[dict\]"),
+            (lambda: plan.make("tags", LIST), "tells its elements"),
         ]:
             with self.assertRaisesRegex(ValueError, says):
                 ask()
@@ -144,7 +213,12 @@ class Plans(unittest.TestCase):
         plan = TransformPlan(TABLE)
         plan.documents()
         plan.make("_id", UTF8)
-        self.assertEqual([(field.name, field.extension) for field in plan.made()], [("", JSON), ("_id", None)])
+        self.assertEqual([[(field.name, field.extension) for field in fields] for fields in plan.made()], [[("", JSON)], [("_id", None)]])
+
+    def test_made_lists_tell_their_elements(self):
+        plan = TransformPlan(TABLE)
+        plan.make("sums", [[UTF8]], NUMERIC)
+        self.assertEqual(plan.made(), [[Field("sums", LIST), Field("", LIST), Field("", UTF8, NUMERIC)]])
 
 
 def tearDownModule():

@@ -22,14 +22,14 @@ Nothing here imports the generated bindings, so a plugin is tested by plain Pyth
 from .columns import Batch, Row
 from .errors import Fatal, Reject, Retry
 from .plan import FilterPlan, TransformPlan
-from .make import Out
+from .make import Json, Out
 from .plugin import filter, transform
 from .say import count, log, set_gauge
 from .schema import BINARY, BOOLEAN, DATE32, FLOAT32, FLOAT64, INT16, INT32, INT64, JSON, LIST, NUMERIC, TIME64, TIMESTAMP
 from .schema import TIMESTAMP_UTC, UINT32, UTF8, Field, Schema
 
 __all__ = [
-    "Batch", "Fatal", "Field", "FilterPlan", "Out", "Reject", "Retry", "Row", "Schema", "TransformPlan",
+    "Batch", "Fatal", "Field", "FilterPlan", "Json", "Out", "Reject", "Retry", "Row", "Schema", "TransformPlan",
     "count", "filter", "log", "set_gauge", "transform",
     "BINARY", "BOOLEAN", "DATE32", "FLOAT32", "FLOAT64", "INT16", "INT32", "INT64", "JSON", "LIST", "NUMERIC", "TIME64",
     "TIMESTAMP", "TIMESTAMP_UTC", "UINT32", "UTF8",

@@ -1,9 +1,43 @@
 """What goes back: bitmaps, and the buffers of the columns that a transform makes."""
 
+import json
 from array import array
-from itertools import accumulate
+from itertools import accumulate, chain
 
-from .schema import BOOLEAN, FORMATS, UTF8, Field
+from .schema import BOOLEAN, FORMATS, JSON, UTF8, Field
+
+_plain = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
+
+
+class Json:
+    """JSON as a text, to put into a value that becomes JSON: a `json` column as it was read, the digits of a numeric."""
+
+    __slots__ = ("text",)
+
+    def __init__(self, text: str):
+        self.text = text
+
+
+def json_text(value) -> str:
+    """A value as JSON in one line, as columns of JSON and documents have it. What JSON has not (NaN, a set) is an error."""
+    try:
+        return _plain(value)
+    except TypeError:  # there is a `Json` in it, or what is none
+        return _json_text(value)
+
+
+def _json_text(value) -> str:
+    if isinstance(value, Json):
+        return value.text
+    if isinstance(value, dict):
+        return "{" + ",".join([f"{_key(key)}:{_json_text(value)}" for key, value in value.items()]) + "}"
+    if isinstance(value, (list, tuple)):
+        return "[" + ",".join(map(_json_text, value)) + "]"
+    return _plain(value)
+
+
+def _key(key) -> str:
+    return _plain(key) if isinstance(key, str) else _plain({key: 0})[1:-3]
 
 
 def bitmap(rows: list) -> bytes:
@@ -30,11 +64,28 @@ def buffers(field: Field, values: list) -> tuple[bytes | None, bytes, bytes]:
     return validity, offsets.tobytes(), b"".join(parts)
 
 
+def columns(fields: list[Field], values: list) -> list[tuple[bytes | None, bytes, bytes]]:
+    """The same for a column of lists too, whose elements' fields and buffers follow its own."""
+    field, *elements = fields
+    if not elements:
+        return [buffers(field, values)]
+    wrong = set(map(type, values)) - {list, tuple, type(None)}
+    if wrong:
+        kinds = ", ".join(sorted(kind.__name__ for kind in wrong))
+        raise TypeError(f"`{field.name}` is a column of lists, and was given {kinds}")
+    validity = bitmap([value is not None for value in values]) if None in values else None
+    lists = [() if value is None else value for value in values]
+    offsets = array("i", accumulate(map(len, lists), initial=0))
+    return [(validity, offsets.tobytes(), b""), *columns(elements, list(chain.from_iterable(lists)))]
+
+
 class Out:
     """What becomes of the rows of one batch. A row for which nothing is emitted is dropped."""
 
-    def __init__(self, made: list[Field]):
+    def __init__(self, made: list[list[Field]]):
+        # The fields of each column, behind a list's own those of its elements.
         self._made = made
+        self._json = [place for place, fields in enumerate(made) if fields[0].extension == JSON]
         self._row = 0
         self.rows: list[int] = []
         self.values: list[tuple] = []
@@ -48,14 +99,17 @@ class Out:
         del self.values[to:]
 
     def emit(self, *values) -> None:
-        """The row becomes a document, with these values of the made columns, none where there is no value. Called again for the
-        same row, it becomes several."""
+        """The row becomes a document, with these values of the made columns, none where there is no value. A document, or a value of
+        JSON, may be given as its text, or as a dictionary or list. Called again for the same row, it becomes several."""
         if len(values) != len(self._made):
-            names = ", ".join(field.name or "document" for field in self._made)
+            names = ", ".join(fields[0].name or "document" for fields in self._made)
             raise TypeError(f"emit takes the made columns ({names}), and was given {len(values)} values")
+        for place in self._json:
+            if not isinstance(values[place], (str, type(None))):
+                values = (*values[:place], json_text(values[place]), *values[place + 1 :])
         self.rows.append(self._row)
         self.values.append(values)
 
     def columns(self) -> list[tuple[bytes | None, bytes, bytes]]:
-        columns = zip(*self.values) if self.values else [()] * len(self._made)
-        return [buffers(field, list(column)) for field, column in zip(self._made, columns)]
+        made = zip(*self.values) if self.values else [()] * len(self._made)
+        return [part for fields, column in zip(self._made, made) for part in columns(fields, list(column))]

@@ -55,6 +55,11 @@ impl<'a> Batch<'a> {
         T::view(self.rows, &self.columns[column.place..])
     }
 
+    /// The buffers of a column of any type as they crossed, behind a list's own those of its elements; other columns' follow.
+    pub fn raw<T: ?Sized>(&self, column: Column<T>) -> &'a [Buffers] {
+        &self.columns[column.place..]
+    }
+
     /// Whether each row has a value; `None` where all have one. For a column of any type.
     pub fn validity<T: ?Sized>(&self, column: Column<T>) -> Option<&'a [u8]> {
         self.columns[column.place].validity.as_deref()

@@ -113,7 +113,7 @@ pub use column::{Batch, Bools, Bytes, Column, ColumnType, List, Lists, Number, N
 pub use function::{BatchFilter, BatchTransform, filter_rows, open_function, plan_function, transform_rows};
 pub use function::{Keeps, Makes};
 pub use json::Json;
-pub use make::{Bits, MakeBytes, MakeNumbers, lists};
+pub use make::{Bits, MakeBytes, MakeNumbers, lists, take};
 pub use plan::{Config, FilterPlan, TransformPlan};
 #[doc(hidden)]
 pub use row::require_in;

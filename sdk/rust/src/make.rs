@@ -1,6 +1,7 @@
 //! What goes back: buffers for the columns that a transform makes, and bitmaps.
 
-use crate::{Buffers, Keep, Number, Rows};
+use crate::column::bit;
+use crate::{Buffers, DataType, Keep, Number, Rows};
 
 /// A bit a row, least significant first.
 #[derive(Clone, Debug, Default)]
@@ -146,4 +147,38 @@ impl MakeBytes {
         values.into_iter().for_each(|value| column.push(value));
         column.finish()
     }
+}
+
+/// The values at these rows of a column of any type, told by its types: its own and behind it, of lists, those of its elements, as
+/// are the buffers ([`Batch::raw`](crate::Batch::raw)).
+pub fn take(types: &[DataType], column: &[Buffers], rows: &[usize]) -> Vec<Buffers> {
+    let of = &column[0];
+    let is_valid = |row: usize| of.validity.as_ref().is_none_or(|bits| bit(bits, row));
+    let end = |at: usize| {
+        let bytes = &of.offsets[at * 4..at * 4 + 4];
+        u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]) as usize
+    };
+    let width = match types[0] {
+        DataType::Boolean => {
+            return vec![rows.iter().map(|row| is_valid(*row).then(|| bit(&of.values, *row))).collect()];
+        }
+        DataType::Utf8 | DataType::Binary => {
+            let value = |row: &usize| is_valid(*row).then(|| &of.values[end(*row)..end(row + 1)]);
+            return vec![MakeBytes::of(rows.iter().map(value))];
+        }
+        DataType::List => {
+            let range = |row: &usize| is_valid(*row).then(|| end(*row)..end(row + 1));
+            let elements: Vec<usize> = rows.iter().filter_map(range).flatten().collect();
+            let mut made = vec![lists(rows.iter().map(|row| range(row).map(|range| range.len())))];
+            made.extend(take(&types[1..], &column[1..], &elements));
+            return made;
+        }
+        DataType::Int16 => 2,
+        DataType::Int32 | DataType::Uint32 | DataType::Float32 | DataType::Date32 => 4,
+        DataType::Int64 | DataType::Float64 | DataType::Timestamp | DataType::TimestampUtc | DataType::Time64 => 8,
+    };
+    let mut values = Vec::with_capacity(rows.len() * width);
+    rows.iter().for_each(|row| values.extend_from_slice(&of.values[row * width..][..width]));
+    let validity: Bits = rows.iter().map(|row| is_valid(*row)).collect();
+    vec![Buffers { validity: validity.into_validity(), offsets: Vec::new(), values }]
 }

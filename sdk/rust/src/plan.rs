@@ -111,7 +111,7 @@ fn place(fields: &[Field], name: &str) -> Result<u32, String> {
 }
 
 /// The fields that are columns, with their places: a list's elements have a field behind it, too.
-fn columns(fields: &[Field]) -> impl Iterator<Item = (u32, &Field)> {
+pub(crate) fn columns(fields: &[Field]) -> impl Iterator<Item = (u32, &Field)> {
     let mut is_element = false;
     (0..).zip(fields).filter(move |(_, field)| {
         let was_element = is_element;
@@ -329,8 +329,17 @@ impl<'a> TransformPlan<'a> {
     /// Adds a column of lists of this type. Each answer brings its buffers ([`lists`](crate::lists)), then those of the
     /// elements.
     pub fn make_list(&mut self, name: impl Into<String>, elements: DataType) {
-        let field = |name, data_type| Field { name, data_type, extension: None, postgres_type: None };
-        self.outputs.push(Output::Make(vec![field(name.into(), DataType::List), field(String::new(), elements)]));
+        self.make_lists(name, 1, elements, None);
+    }
+
+    /// The same so deep, 8 at most, with the extension of the innermost elements: `2` are lists of lists of them. Each answer brings
+    /// the buffers of the outermost lists first.
+    pub fn make_lists(&mut self, name: impl Into<String>, depth: usize, elements: DataType, extension: Option<&str>) {
+        let field = |data_type| Field { name: String::new(), data_type, extension: None, postgres_type: None };
+        let mut fields = vec![field(DataType::List); depth];
+        fields.push(Field { extension: extension.map(str::to_owned), ..field(elements) });
+        fields[0].name = name.into();
+        self.outputs.push(Output::Make(fields));
     }
 
     /// Each answer brings whole documents, as JSON. Of what `pass` and `make` name there may then be only `_id`, `_index` and

@@ -1,7 +1,9 @@
 //! Plugins as their authors write and test them.
 
 use tidemill_sdk::testing::Table;
-use tidemill_sdk::{Batch, Buffers, Failure, MakeBytes, Rows, Transform, TransformPlan, Transformed};
+use tidemill_sdk::{
+    Batch, Buffers, Column, DataType, Failure, List, MakeBytes, Rows, Transform, TransformPlan, Transformed, lists,
+};
 
 mod words {
     use tidemill_sdk::{Config, OrReject, Row, RowError};
@@ -173,4 +175,83 @@ fn what_the_engine_would_refuse_fails_the_test() {
         |rows| Transformed::all(vec![MakeBytes::of(vec![Some(rows.to_string()); rows])]),
         "rows that come one by one give other documents than together",
     );
+}
+
+/// Reads lists, lists of lists too, and makes both: turned round, and with how many there are.
+struct Turned {
+    tags: Column<List<str>>,
+    grid: Column<List<List<i64>>>,
+    name: Column<str>,
+}
+
+thread_local! {
+    /// What is done to the answer before it goes back.
+    static SPOIL: std::cell::RefCell<fn(&mut Vec<Buffers>)> = const { std::cell::RefCell::new(|_| {}) };
+}
+
+impl Transform for Turned {
+    fn open(_: tidemill_sdk::Config<'_>, plan: &mut TransformPlan<'_>) -> Result<Turned, tidemill_sdk::Error> {
+        plan.pass("id")?;
+        plan.pass_as("grid", "was")?;
+        plan.make_list("tags", DataType::Utf8);
+        plan.make_lists("prices", 2, DataType::Utf8, Some("tidemill.numeric"));
+        plan.make("of", DataType::Utf8);
+        Ok(Turned { tags: plan.require("tags")?, grid: plan.require("grid")?, name: plan.require("name")? })
+    }
+
+    fn process(&mut self, batch: &Batch<'_>) -> Result<Transformed, Failure> {
+        let (tags, grid, name) = (batch.column(self.tags), batch.column(self.grid), batch.column(self.name));
+        let rows = 0..batch.rows();
+        let turned = rows.clone().filter_map(|row| tags.get(row)).flat_map(Iterator::rev);
+        let inner = rows.clone().filter_map(|row| grid.get(row)).flatten();
+        let numbers = inner.clone().filter_map(|list| grid.elements().get(list)).flatten();
+        let price = |at| grid.elements().elements().get(at).map(|number| format!("{number}.50"));
+        let mut columns = vec![
+            lists(rows.clone().map(|row| Some(tags.get(row)?.len()))),
+            MakeBytes::of(turned.map(|at| tags.elements().get(at))),
+            lists(rows.clone().map(|row| Some(grid.get(row)?.len()))),
+            lists(inner.map(|list| Some(grid.elements().get(list)?.len()))),
+            MakeBytes::of(numbers.map(price)),
+            MakeBytes::of(rows.map(|row| name.get(row))),
+        ];
+        SPOIL.with_borrow(|spoil| spoil(&mut columns));
+        Ok(Transformed::all(columns))
+    }
+}
+
+#[test]
+fn lists_go_in_and_come_out_as_arrays() {
+    let rows = r#"
+        {"id": 1, "tags": ["a", null, "\u00fc"], "grid": [[1, null], null, []], "name": "x"}
+        {"id": 2, "tags": null, "grid": null, "name": null}
+        {"id": 3, "tags": [], "grid": [[2]], "name": "z"}
+    "#;
+    let table = Table::of(rows).lists("tags", "text[]").lists("grid", "bigint[][]");
+    let out = table.transform::<Turned>("{}").unwrap();
+    assert_eq!(
+        out.documents,
+        [
+            r#"{"id":1,"was":[[1,null],null,[]],"tags":["ü",null,"a"],"prices":[[1.50,null],null,[]],"of":"x"}"#,
+            r#"{"id":2,"was":null,"tags":null,"prices":null,"of":null}"#,
+            r#"{"id":3,"was":[[2]],"tags":[],"prices":[[2.50]],"of":"z"}"#,
+        ]
+    );
+    // A filter's documents have them as they came.
+    let out = table.clone().column("list price", "numeric").column("stock", "int8");
+    let out = out.filter::<words::Plugin>(r#"{"word": "z"}"#).unwrap();
+    assert_eq!(out.documents, [r#"{"id":3,"tags":[],"grid":[[2]],"name":"z","list price":null,"stock":null}"#]);
+
+    let refused = Table::of(rows).lists("grid", "int8[]").lists("tags", "text[]").transform::<Turned>("{}");
+    assert_eq!(refused.unwrap_err(), "column `grid` is list of int64, and list is needed");
+    let spoilt = move |spoil: fn(&mut Vec<Buffers>), part: &str| {
+        SPOIL.set(spoil);
+        let table = table.clone();
+        let error = std::panic::catch_unwind(move || table.transform::<Turned>("{}")).unwrap_err();
+        let error = error.downcast_ref::<String>().unwrap();
+        assert!(error.contains(part), "{error}");
+    };
+    spoilt(|columns| drop(columns.remove(3)), "the plan makes so many columns");
+    spoilt(|columns| columns[0].values.push(0), "`tags` is of lists, and has values of its own");
+    spoilt(|columns| columns[1] = MakeBytes::of([Some("a")]), "`tags` has no offsets of 3 rows");
+    spoilt(|columns| columns[2].offsets[4] = 9, "`prices` has offsets that fall");
 }

@@ -3,7 +3,7 @@
 use super::Refused;
 use crate::native::Output;
 use crate::plan::Parts;
-use crate::{Buffers, DataType, Reject, Rows, Schema, Source};
+use crate::{Buffers, DataType, Fact, Field, Reject, Rows, Schema, Source};
 
 /// A plan: columns that are named, and named once.
 #[track_caller]
@@ -56,32 +56,58 @@ pub(super) fn rejects(rejects: &[Reject], count: usize) -> Vec<Refused> {
     refused
 }
 
-/// The made columns. Where nothing comes out they are not looked at.
+/// The made columns, each with its elements' behind it. Where nothing comes out they are not looked at.
 #[track_caller]
-pub(super) fn made<'a>(parts: &Parts<'_>, columns: &'a [Buffers], rows: usize) -> &'a [Buffers] {
+pub(super) fn made<'a>(parts: &Parts<'_>, columns: &'a [Buffers], rows: usize) -> Vec<&'a [Buffers]> {
     if rows == 0 {
-        return &[];
+        return Vec::new();
     }
-    let document = parts.documents.then_some(("documents", DataType::Utf8));
+    let document = [field("documents", DataType::Utf8)];
     let made = parts.outputs.iter().filter_map(|output| match output {
-        Output::Make(fields) => Some((fields[0].name.as_str(), fields[0].data_type)),
+        Output::Make(fields) => Some(&fields[..]),
         Output::Pass(_) => None,
     });
-    let made: Vec<_> = document.into_iter().chain(made).collect();
-    assert_eq!(columns.len(), made.len(), "the engine refuses this answer: the plan makes so many columns");
-    for ((name, of), column) in made.into_iter().zip(columns) {
-        if let Err(why) = buffers(of, column, rows) {
-            panic!("the engine refuses this answer: column `{name}` {why}");
+    let made: Vec<&[Field]> = parts.documents.then_some(&document[..]).into_iter().chain(made).collect();
+    let count = made.iter().map(|fields| fields.len()).sum::<usize>();
+    assert_eq!(columns.len(), count, "the engine refuses this answer: the plan makes so many columns");
+    let mut left = columns;
+    let mut out = Vec::with_capacity(made.len());
+    for fields in made {
+        let (column, behind) = left.split_at(fields.len());
+        if let Err(why) = column_of(fields, column, rows) {
+            panic!("the engine refuses this answer: column `{}` {why}", fields[0].name);
         }
+        out.push(column);
+        left = behind;
     }
     if parts.documents {
         for row in 0..rows {
-            let text = super::types::text(&columns[0], row);
+            let text = super::types::text(columns, row);
             let is_object = serde_json::from_str::<serde_json::Map<String, serde_json::Value>>(&text).is_ok();
             assert!(is_object && !text.contains('\n'), "the engine refuses this document: {text}");
         }
     }
-    columns
+    out
+}
+
+fn field(name: &str, data_type: DataType) -> Field {
+    Field { name: name.to_owned(), data_type, extension: None, postgres_type: None }
+}
+
+/// A column, and of lists their elements.
+fn column_of(fields: &[Field], column: &[Buffers], rows: usize) -> Result<(), String> {
+    if fields[0].data_type != DataType::List {
+        return buffers(fields[0].data_type, &column[0], rows);
+    }
+    if !column[0].values.is_empty() {
+        return Err("is of lists, and has values of its own".to_owned());
+    }
+    let ends = offsets(&column[0], rows)?;
+    if ends.windows(2).any(|pair| pair[0] > pair[1]) {
+        return Err("has offsets that fall".to_owned());
+    }
+    validity(&column[0], rows)?;
+    column_of(&fields[1..], &column[1..], ends[rows])
 }
 
 fn buffers(of: DataType, column: &Buffers, rows: usize) -> Result<(), String> {
@@ -93,10 +119,10 @@ fn buffers(of: DataType, column: &Buffers, rows: usize) -> Result<(), String> {
             Some(8)
         }
         DataType::Utf8 | DataType::Binary => return texts(of, column, rows),
-        DataType::List => return Err("is a list, which is not there yet".to_owned()),
+        DataType::List => unreachable!("lists are looked at before"),
     };
     let wanted = width.map_or(rows.div_ceil(8), |width| rows * width);
-    if column.values.len() < wanted {
+    if column.values.len() != wanted {
         return Err(format!("has {} bytes of values, and {rows} rows need {wanted}", column.values.len()));
     }
     validity(column, rows)
@@ -109,10 +135,18 @@ fn validity(column: &Buffers, rows: usize) -> Result<(), String> {
     }
 }
 
-fn texts(of: DataType, column: &Buffers, rows: usize) -> Result<(), String> {
+fn offsets(column: &Buffers, rows: usize) -> Result<Vec<usize>, String> {
     let ends: Vec<usize> = column.offsets.as_chunks().0.iter().map(|end| u32::from_le_bytes(*end) as usize).collect();
-    if ends.len() != rows + 1 || ends[0] != 0 || ends[rows] != column.values.len() {
+    if ends.len() != rows + 1 || ends[0] != 0 {
         return Err(format!("has no offsets of {rows} rows"));
+    }
+    Ok(ends)
+}
+
+fn texts(of: DataType, column: &Buffers, rows: usize) -> Result<(), String> {
+    let ends = offsets(column, rows)?;
+    if ends[rows] != column.values.len() {
+        return Err(format!("has offsets up to {}, and {} bytes of values", ends[rows], column.values.len()));
     }
     for pair in ends.windows(2) {
         let value = column.values.get(pair[0]..pair[1]).ok_or("has offsets that fall")?;
@@ -131,28 +165,33 @@ impl Output {
         }
     }
 
-    /// Of a made column.
-    pub(super) fn field(&self) -> &crate::Field {
+    /// Of a made column, and behind it those of its elements.
+    pub(super) fn fields(&self) -> &[Field] {
         match self {
-            Output::Make(fields) => &fields[0],
+            Output::Make(fields) => fields,
             Output::Pass(_) => unreachable!("asked for made columns"),
         }
     }
 
     /// A passed column, under the name that it has from here on.
-    pub(super) fn passed(&self, schema: &Schema, push: impl Fn(Source) -> Buffers) -> Option<(crate::Field, Buffers)> {
+    pub(super) fn passed(
+        &self,
+        schema: &Schema,
+        push: impl Fn(Source) -> Vec<Buffers>,
+    ) -> Option<(Vec<Field>, Vec<Buffers>)> {
         let Output::Pass(passed) = self else { return None };
-        let mut field = match passed.column {
-            Source::Field(place) => schema.fields[place as usize].clone(),
-            Source::Old(place) => schema.old[place as usize].clone(),
-            Source::Fact(fact) => crate::Field {
-                name: String::new(),
-                data_type: if fact == crate::Fact::Time { DataType::TimestampUtc } else { DataType::Utf8 },
-                extension: None,
-                postgres_type: None,
-            },
+        let of = |fields: &[Field], place: u32| {
+            let fields = &fields[place as usize..];
+            let lists = fields.iter().take_while(|field| field.data_type == DataType::List).count();
+            fields[..=lists].to_vec()
         };
-        field.name.clone_from(&passed.name);
-        Some((field, push(passed.column)))
+        let mut fields = match passed.column {
+            Source::Field(place) => of(&schema.fields, place),
+            Source::Old(place) => of(&schema.old, place),
+            Source::Fact(Fact::Time) => vec![field("", DataType::TimestampUtc)],
+            Source::Fact(_) => vec![field("", DataType::Utf8)],
+        };
+        fields[0].name.clone_from(&passed.name);
+        Some((fields, push(passed.column)))
     }
 }

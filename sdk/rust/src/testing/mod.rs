@@ -42,7 +42,7 @@ mod types;
 
 use serde_json::{Map, Value};
 
-use crate::plan::Parts;
+use crate::plan::{Parts, columns as columns_of};
 use crate::{
     Batch, Buffers, Config, Fact, Field, Filter, FilterPlan, Keep, MakeBytes, MakeNumbers, Naming, Rows, Schema,
     Source, Transform, TransformPlan,
@@ -115,6 +115,18 @@ impl Table {
         self
     }
 
+    /// Says that a column is of lists, as an earlier stage makes them: `int8[]`, `text[][]`. In the rows they are JSON arrays. Arrays of
+    /// Postgres cross as JSON, which [`column`](Table::column) says.
+    #[track_caller]
+    pub fn lists(mut self, name: &str, of: &str) -> Table {
+        let of = Type::lists(of);
+        match self.columns.iter_mut().find(|(known, _)| known == name) {
+            Some((_, known)) => *known = of,
+            None => self.columns.push((name.to_owned(), of)),
+        }
+        self
+    }
+
     /// `schema.name`; `public.rows` where it is not said.
     pub fn named(mut self, name: &str) -> Table {
         self.name = name.to_owned();
@@ -150,7 +162,8 @@ impl Table {
         let run = |from: usize, to: usize| {
             let mut plan = FilterPlan::new(&schema);
             let mut plugin = F::open(Config::new(config), &mut plan).map_err(|error| error.to_string())?;
-            let columns: Vec<_> = plan.sources().iter().map(|source| self.pushed(&schema, *source, from, to)).collect();
+            let push = |source: Source| self.pushed(&schema, source, from, to);
+            let columns: Vec<_> = plan.sources().iter().flat_map(|source| push(*source)).collect();
             let rows = to - from;
             let verdict = plugin.process(&Batch::new(rows, &columns)).unwrap_or_else(|failure| panic!("{failure:?}"));
             let kept = match verdict.keep {
@@ -160,13 +173,11 @@ impl Table {
             };
             let out = check::picked(&kept, rows, false);
             let rejects = check::rejects(&verdict.rejects, rows);
-            let fields: Vec<_> = (0..schema.fields.len()).map(|at| (schema.fields[at].clone(), at)).collect();
-            let columns: Vec<_> =
-                fields.iter().map(|(_, at)| self.pushed(&schema, Source::Field(*at as u32), from, to)).collect();
-            let document = |row: &usize| {
-                let cells = fields.iter().zip(&columns).map(|((field, _), column)| types::entry(field, column, *row));
-                object(cells)
-            };
+            let cells: Vec<_> = columns_of(&schema.fields)
+                .map(|(at, _)| (&schema.fields[at as usize..], push(Source::Field(at))))
+                .collect();
+            let document =
+                |row: &usize| object(cells.iter().map(|(fields, column)| types::entry(fields, column, *row)));
             Ok(collect(out, rejects, from, (false, Naming::Row), |_, row| document(&row)))
         };
         self.twice(run)
@@ -186,16 +197,15 @@ impl Table {
             let parts = plan.parts();
             check::plan(&parts);
             let push = |source: Source| self.pushed(&schema, source, from, to);
-            let columns: Vec<_> = parts.sources.iter().map(|source| push(*source)).collect();
+            let columns: Vec<_> = parts.sources.iter().flat_map(|source| push(*source)).collect();
             let rows = to - from;
             let answer = plugin.process(&Batch::new(rows, &columns)).unwrap_or_else(|failure| panic!("{failure:?}"));
             let out = check::picked(&answer.rows, rows, parts.many);
             let rejects = check::rejects(&answer.rejects, rows);
             let made = check::made(&parts, &answer.columns, out.len());
-            let passed: Vec<Option<(Field, Buffers)>> =
-                parts.outputs.iter().map(|output| output.passed(&schema, push)).collect();
+            let passed: Vec<Option<Passed>> = parts.outputs.iter().map(|output| output.passed(&schema, push)).collect();
             let many = (parts.many, parts.naming);
-            Ok(collect(out, rejects, from, many, |at, row| document(&parts, &passed, made, at, row)))
+            Ok(collect(out, rejects, from, many, |at, row| document(&parts, &passed, &made, at, row)))
         };
         self.twice(run)
     }
@@ -223,28 +233,29 @@ impl Table {
 
     fn schema(&self) -> Schema {
         let (namespace, table) = self.name.split_once('.').unwrap_or(("public", &self.name));
-        let fields: Vec<Field> = self.columns.iter().map(|(name, of)| of.field(name)).collect();
-        let is_old = |field: &&Field| !self.old.is_empty() || self.key.contains(&field.name);
+        let is_old = |(name, _): &&(String, Type)| !self.old.is_empty() || self.key.contains(name);
+        let fields = |(name, of): &(String, Type)| of.fields(name);
         Schema {
             namespace: namespace.to_owned(),
             table: table.to_owned(),
             key: self.key.clone(),
-            old: fields.iter().filter(is_old).cloned().collect(),
-            fields,
+            old: self.columns.iter().filter(is_old).flat_map(fields).collect(),
+            fields: self.columns.iter().flat_map(fields).collect(),
         }
     }
 
-    /// A column as it crosses, of these rows.
-    fn pushed(&self, schema: &Schema, source: Source, from: usize, to: usize) -> Buffers {
+    /// A column as it crosses, of these rows, and behind it a list's elements.
+    #[track_caller]
+    fn pushed(&self, schema: &Schema, source: Source, from: usize, to: usize) -> Vec<Buffers> {
         let of = |rows: &[Map<String, Value>], name: &str| {
             let (_, of) = self.columns.iter().find(|(known, _)| known == name).expect("a column of the schema");
             let values = (from..to).map(|row| rows.get(row).and_then(|row| row.get(name)).unwrap_or(&Value::Null));
-            types::buffers(name, of, values)
+            types::column(name, of, values)
         };
         match source {
             Source::Field(place) => of(&self.rows, &schema.fields[place as usize].name),
             Source::Old(place) => of(&self.old, &schema.old[place as usize].name),
-            Source::Fact(Fact::Time) => MakeNumbers::of((from..to).map(|_| Some(0i64))),
+            Source::Fact(Fact::Time) => vec![MakeNumbers::of((from..to).map(|_| Some(0i64)))],
             Source::Fact(fact) => {
                 let text = match fact {
                     Fact::Op => self.op,
@@ -252,7 +263,7 @@ impl Table {
                     Fact::Table => &schema.table,
                     Fact::Lsn | Fact::Time => "0/1",
                 };
-                MakeBytes::of((from..to).map(|_| Some(text)))
+                vec![MakeBytes::of((from..to).map(|_| Some(text)))]
             }
         }
     }
@@ -286,13 +297,16 @@ fn collect(
     }
 }
 
+/// A passed column: its field and buffers, and behind them those of a list's elements.
+type Passed = (Vec<Field>, Vec<Buffers>);
+
 /// The document that comes out at a place, made from a row.
-fn document(parts: &Parts<'_>, passed: &[Option<(Field, Buffers)>], made: &[Buffers], at: usize, row: usize) -> String {
+fn document(parts: &Parts<'_>, passed: &[Option<Passed>], made: &[&[Buffers]], at: usize, row: usize) -> String {
     let mut made = made.iter();
     let whole = parts.documents.then(|| types::text(made.next().expect("checked"), at));
     let entries = parts.outputs.iter().zip(passed).map(|(output, passed)| match passed {
-        Some((field, column)) => types::entry(field, column, row),
-        None => types::entry(output.field(), made.next().expect("checked"), at),
+        Some((fields, column)) => types::entry(fields, column, row),
+        None => types::entry(output.fields(), made.next().expect("checked"), at),
     });
     match whole {
         None => object(entries),

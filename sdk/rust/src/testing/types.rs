@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::{Batch, Buffers, Column, ColumnType, DataType, Field, MakeBytes, MakeNumbers};
+use crate::{Batch, Buffers, Column, ColumnType, DataType, Field, List, MakeBytes, MakeNumbers, lists};
 
 /// How a column crosses.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -12,6 +12,8 @@ pub(super) struct Type {
     extension: Option<&'static str>,
     /// Only nulls were seen so far.
     is_open: bool,
+    /// How deep it is in lists that an earlier stage made.
+    depth: usize,
 }
 
 const JSON: Option<&str> = Some("arrow.json");
@@ -39,7 +41,16 @@ impl Type {
             array if array.ends_with("[]") => (array, DataType::Utf8, JSON),
             other => (other, DataType::Utf8, None),
         };
-        Type { postgres: postgres.to_owned(), data_type, extension, is_open: false }
+        Type { postgres: postgres.to_owned(), data_type, extension, is_open: false, depth: 0 }
+    }
+
+    /// Lists, with brackets for each depth: `int8[]`, `text[][]`.
+    #[track_caller]
+    pub(super) fn lists(name: &str) -> Type {
+        let element = name.trim_end_matches("[]");
+        let depth = (name.len() - element.len()) / 2;
+        assert!((1..=8).contains(&depth), "lists are written with 1 to 8 pairs of brackets: `text[]`, not `{name}`");
+        Type { depth, ..Type::named(element) }
     }
 
     /// What a value in JSON looks like.
@@ -67,18 +78,44 @@ impl Type {
         }
     }
 
-    pub(super) fn field(&self, name: &str) -> Field {
-        Field {
+    /// The column's field, and behind it those of a list's elements.
+    pub(super) fn fields(&self, name: &str) -> Vec<Field> {
+        let lists = vec![DataType::List; self.depth];
+        let element = (self.data_type, self.extension);
+        let types = lists.into_iter().map(|list| (list, None)).chain([element]);
+        let names = [name].into_iter().chain(std::iter::repeat(""));
+        let field = |((data_type, extension), name): ((_, Option<&str>), &str)| Field {
             name: name.to_owned(),
-            data_type: self.data_type,
-            extension: self.extension.map(str::to_owned),
-            postgres_type: Some(self.postgres.clone()),
-        }
+            data_type,
+            extension: extension.map(str::to_owned),
+            // A stage's columns have none.
+            postgres_type: (self.depth == 0).then(|| self.postgres.clone()),
+        };
+        types.zip(names).map(field).collect()
     }
 }
 
-/// A column of values as they stand in JSON.
-pub(super) fn buffers<'a>(name: &str, of: &Type, values: impl Iterator<Item = &'a Value>) -> Buffers {
+/// A column of values as they stand in JSON: its buffers, and behind them those of a list's elements.
+#[track_caller]
+pub(super) fn column<'a>(name: &str, of: &Type, values: impl Iterator<Item = &'a Value>) -> Vec<Buffers> {
+    let mut values: Vec<&Value> = values.collect();
+    let mut out = Vec::new();
+    for _ in 0..of.depth {
+        let elements = |value: &'a Value| match value {
+            Value::Array(elements) => Some(elements),
+            Value::Null => None,
+            other => panic!("column `{name}` is of lists, and cannot hold {other}"),
+        };
+        let arrays: Vec<_> = values.into_iter().map(elements).collect();
+        out.push(lists(arrays.iter().map(|array| array.map(Vec::len))));
+        values = arrays.into_iter().flatten().flatten().collect();
+    }
+    out.push(buffers(name, of, values.into_iter()));
+    out
+}
+
+/// A column of values that are no lists.
+fn buffers<'a>(name: &str, of: &Type, values: impl Iterator<Item = &'a Value>) -> Buffers {
     let unfit = |value: &Value| -> ! { panic!("column `{name}` is {}, and cannot hold {value}", of.postgres) };
     let set = |value: &'a Value| (!value.is_null()).then_some(value);
     let whole = |value: &'a Value| value.as_i64().unwrap_or_else(|| unfit(value));
@@ -104,7 +141,8 @@ pub(super) fn buffers<'a>(name: &str, of: &Type, values: impl Iterator<Item = &'
             let bytes = |value: &'a Value| value.as_str().and_then(hex).unwrap_or_else(|| unfit(value));
             MakeBytes::of(values.map(|value| set(value).map(bytes)))
         }
-        DataType::Utf8 | DataType::List => {
+        DataType::List => unreachable!("no type of a column's elements"),
+        DataType::Utf8 => {
             let text = |value: &Value| match value {
                 Value::String(text) if of.extension != JSON => text.clone(),
                 other => other.to_string(),
@@ -176,22 +214,25 @@ fn time(micros: i64) -> String {
     }
 }
 
-pub(super) fn text(column: &Buffers, row: usize) -> String {
+pub(super) fn text(column: &[Buffers], row: usize) -> String {
     let text: Option<&str> = view::<str>(column, row).get(row);
     text.unwrap_or_default().to_owned()
 }
 
-fn view<T: ColumnType + ?Sized>(column: &Buffers, row: usize) -> T::View<'_> {
-    Batch::new(row + 1, std::slice::from_ref(column)).column(Column::<T>::at(0))
+fn view<T: ColumnType + ?Sized>(column: &[Buffers], row: usize) -> T::View<'_> {
+    Batch::new(row + 1, column).column(Column::<T>::at(0))
 }
 
-/// `"name":value`, as it would stand in a document.
-pub(super) fn entry(field: &Field, column: &Buffers, row: usize) -> String {
-    let value = value(field, column, row).unwrap_or_else(|| "null".to_owned());
-    format!("{}:{value}", Value::from(field.name.as_str()))
+/// `"name":value`, as it would stand in a document. Fields and buffers are the column's own and, behind them, those of a list's
+/// elements.
+pub(super) fn entry(fields: &[Field], column: &[Buffers], row: usize) -> String {
+    let (name, value) = (fields[0].name.as_str(), value(fields, column, row));
+    let value = value.unwrap_or_else(|| "null".to_owned());
+    format!("{}:{value}", Value::from(name))
 }
 
-fn value(field: &Field, column: &Buffers, row: usize) -> Option<String> {
+fn value(fields: &[Field], column: &[Buffers], row: usize) -> Option<String> {
+    let field = &fields[0];
     let quoted = |text: String| Value::from(text).to_string();
     let stamp = |micros: i64| format!("{}T{}", date(micros.div_euclid(DAY)), time(micros.rem_euclid(DAY)));
     Some(match field.data_type {
@@ -210,7 +251,13 @@ fn value(field: &Field, column: &Buffers, row: usize) -> Option<String> {
             let bytes = view::<[u8]>(column, row).get(row)?;
             quoted(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
         }
-        DataType::Utf8 | DataType::List => {
+        DataType::List => {
+            let range = view::<List<()>>(column, row).get(row)?;
+            let null = || "null".to_owned();
+            let elements = range.map(|at| value(&fields[1..], &column[1..], at).unwrap_or_else(null));
+            format!("[{}]", elements.collect::<Vec<_>>().join(","))
+        }
+        DataType::Utf8 => {
             let text = view::<str>(column, row).get(row)?;
             match field.extension.as_deref() {
                 JSON => text.to_owned(),

@@ -18,8 +18,8 @@ use arrow_array::builder::{
 use arrow_array::{ArrayRef, RecordBatch};
 use arrow_json::LineDelimitedWriter;
 use tidemill_change::{
-    Change, ChangeBatch, Column, Commit, Epoch, Kind, LeftOut, Lsn, NO_ROW, OldImage, Op, Relation, ReplicaIdentity, Staged,
-    TableId,
+    Change, ChangeBatch, Column, Commit, Epoch, Kind, LeftOut, Lsn, NO_ROW, OldImage, Op, Relation, ReplicaIdentity,
+    Staged, TableId,
 };
 use tidemill_encode::{Actions, Encoder, Encoding, IdRule, LongId, Nonfinite, Numbers};
 

@@ -4,7 +4,9 @@ use std::ops::Range;
 
 use arrow_array::{Array, RecordBatch};
 use bytes::Bytes;
-use tidemill_change::{ChangeBatch, Column, Commit, ElementKind, Kind, LeftOut, Lsn, Relation, ReplicaIdentity, TableId};
+use tidemill_change::{
+    ChangeBatch, Column, Commit, ElementKind, Kind, LeftOut, Lsn, Relation, ReplicaIdentity, TableId,
+};
 
 use crate::pgoutput::POSTGRES_EPOCH_US;
 use crate::{CopyDecoder, Decoder};

@@ -153,9 +153,11 @@ impl Frame {
         self.selections.push(None);
         let column = |from: &From| match from {
             From::Given(Given::Input(place)) => self.columns[*place].clone(),
-            From::Given(given @ Given::Known(known)) => {
-                FrameColumn { array: Arc::clone(self.known.get(*known)), origin: SOURCE, left_out: self.left_out(*given) }
-            }
+            From::Given(given @ Given::Known(known)) => FrameColumn {
+                array: Arc::clone(self.known.get(*known)),
+                origin: SOURCE,
+                left_out: self.left_out(*given),
+            },
             From::Answer(place) => FrameColumn { array: Arc::clone(&made[*place]), origin, left_out: None },
         };
         self.columns = outputs.iter().map(column).collect();

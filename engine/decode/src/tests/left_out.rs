@@ -89,7 +89,11 @@ fn a_table_that_looks_otherwise_is_read_whole() {
     ];
     for (other, lsn) in others.iter().zip([32, 64, 128, 256, 512]) {
         story.relation(other).begin(lsn);
-        let row: Vec<&str> = other.columns.iter().map(|column| ["1", "NULL"][usize::from(column.kind != wide.columns[0].kind)]).collect();
+        let row: Vec<&str> = other
+            .columns
+            .iter()
+            .map(|column| ["1", "NULL"][usize::from(column.kind != wide.columns[0].kind)])
+            .collect();
         story.insert(other, &row).commit();
     }
     // And as it was again.

@@ -13,8 +13,8 @@ use flate2::read::GzDecoder;
 use serde_json::json;
 use sha2::{Digest, Sha256};
 use tidemill_change::{
-    Change, ChangeBatch, Column, Commit, Epoch, Kind, LeftOut, Lsn, NO_ROW, OldImage, Op, Relation, ReplicaIdentity, Staged,
-    TableId,
+    Change, ChangeBatch, Column, Commit, Epoch, Kind, LeftOut, Lsn, NO_ROW, OldImage, Op, Relation, ReplicaIdentity,
+    Staged, TableId,
 };
 use tidemill_encode::{Actions, Encoder, Encoding, IdRule, LongId, Nonfinite, Numbers};
 use tidemill_stage::{Chain, Grants, Identity, Limits, Plugin, Stage};

@@ -213,3 +213,41 @@ fn a_column_that_is_added_under_way() {
     assert_eq!(added, ["later", "later", "later", "shown", "g"]);
     world.drop_slot();
 }
+
+/// Nobody misses it, so the source neither decodes it nor asks for it: seen by the session that reads rows again.
+#[test]
+fn a_large_value_that_nobody_reads_is_not_read_again() {
+    let world = World::new("needed_again");
+    for table in ["t", "u"] {
+        world.sql.run(&format!(
+            "CREATE TABLE {table} (id int PRIMARY KEY, n int, body text); ALTER TABLE {table} ALTER body SET STORAGE EXTERNAL;
+             INSERT INTO {table} VALUES (1, 1, repeat('read me ', 1000))"
+        ));
+    }
+    world.config(
+        "streams: [{ name: t, from: public.t, columns: [id, n] }, { name: n, from: public.t, columns: [n] },
+           { name: u, from: public.u, columns: [n, body] }]",
+    );
+    world.catch_up();
+    let mut engine = world.start();
+    engine.await_log("streaming");
+    let begin = world.sql.one("SELECT clock_timestamp()::text");
+    let read_again = || {
+        world.sql.one(&format!(
+            "SELECT count(*)::text FROM pg_stat_activity WHERE datname = current_database() AND backend_type = 'client backend'
+               AND query = 'COMMIT' AND query_start > '{begin}'"
+        ))
+    };
+    world.sql.run("UPDATE t SET n = 2");
+    for stream in ["t", "n"] {
+        world.await_documents(stream, |documents| documents["1"]["n"] == 2);
+    }
+    assert_eq!(read_again(), "0");
+    world.sql.run("UPDATE u SET n = 2");
+    world.await_documents("u", |documents| {
+        documents["1"]["n"] == 2 && documents["1"]["body"].as_str().is_some_and(|body| body.len() == 8000)
+    });
+    assert_eq!(read_again(), "1");
+    assert_eq!(engine.stop(), 0);
+    world.drop_slot();
+}

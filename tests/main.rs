@@ -15,6 +15,7 @@ mod keys;
 mod kill;
 mod misdeeds;
 mod naming;
+mod needs;
 mod predicates;
 mod servers;
 mod shipped;

@@ -6,7 +6,7 @@
 //! whitespace, bytea, escapes) costs a copy. A batch costs one allocation a column. COPY finds its cells by a search for
 //! three bytes, where pgoutput is told their lengths.
 //!
-//! The costs are separated: `skip` reads no cell (an unwanted table), `text` has 12 columns of text alone, `row` is the
+//! The costs are separated: `skip` reads no cell (an unwanted table), `two_columns` keeps two of twelve, `text` has 12 columns of text alone, `row` is the
 //! mix, `copy` the same rows as COPY text, `decode_kinds` the columns of the mix one by one.
 
 use std::hint::black_box;
@@ -14,7 +14,7 @@ use std::ops::Range;
 
 use bytes::Bytes;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use tidemill_change::{Commit, Lsn, Relation};
+use tidemill_change::{Commit, LeftOut, Lsn, Relation};
 use tidemill_decode::testing::{Cell, Wire, begin, commit, copy_line, insert, relation, table};
 use tidemill_decode::{CopyDecoder, Decoder};
 
@@ -148,6 +148,11 @@ fn rows(criterion: &mut Criterion) {
         unwanted.ignore(mixed.id);
         group.throughput(throughput(&cases[0].1));
         group.bench_function("skip", |bencher| bencher.iter(|| assert_eq!(stream(&mut unwanted, &cases[0].1), 0)));
+        let mut part = Decoder::new(Lsn(8));
+        part.leave_out(mixed.clone().into(), LeftOut::but(MIXED.len(), &[0, 4]));
+        group.bench_function("two_columns", |bencher| {
+            bencher.iter(|| assert_eq!(stream(&mut part, &cases[0].1), ROW_COUNT));
+        });
         let input = copy(mixed_row);
         let mut decoder = CopyDecoder::new(mixed.clone().into(), COMMIT);
         group.throughput(throughput(&input));

@@ -18,8 +18,8 @@ use arrow_array::builder::{
 use arrow_array::{ArrayRef, RecordBatch};
 use arrow_json::LineDelimitedWriter;
 use tidemill_change::{
-    Change, ChangeBatch, Column, Commit, Epoch, Kind, Lsn, NO_ROW, OldImage, Op, Relation, ReplicaIdentity, Staged,
-    TableId,
+    Change, ChangeBatch, Column, Commit, Epoch, Kind, LeftOut, Lsn, NO_ROW, OldImage, Op, Relation, ReplicaIdentity,
+    Staged, TableId,
 };
 use tidemill_encode::{Actions, Encoder, Encoding, IdRule, LongId, Nonfinite, Numbers};
 
@@ -130,6 +130,7 @@ fn batch(columns: Vec<(&str, Kind, ArrayRef)>) -> ChangeBatch {
         old: RecordBatch::new_empty(relation.arrow().clone()),
         unchanged: vec![None; relation.columns.len()],
         unreadable: Vec::new(),
+        left_out: LeftOut::default(),
         bytes,
         relation,
     }

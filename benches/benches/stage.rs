@@ -15,7 +15,7 @@ use arrow_array::cast::AsArray;
 use arrow_array::types::Int64Type;
 use arrow_array::{ArrayRef, Int64Array, RecordBatch, StringViewArray};
 use tidemill_change::{
-    Change, ChangeBatch, Column, Commit, Kind, Lsn, NO_ROW, OldImage, Op, Relation, ReplicaIdentity, TableId,
+    Change, ChangeBatch, Column, Commit, Kind, LeftOut, Lsn, NO_ROW, OldImage, Op, Relation, ReplicaIdentity, TableId,
 };
 use tidemill_sdk::{Batch, Buffers, Config, DataType, Field, Filter, FilterPlan, Keep, MakeBytes, MakeNumbers, Schema};
 use tidemill_stage::{Chain, Engine, Grants, Limits, Plugin, Stage};
@@ -148,6 +148,7 @@ fn products() -> Arc<ChangeBatch> {
         old: RecordBatch::new_empty(Arc::clone(relation.arrow())),
         unchanged: vec![None; 2],
         unreadable: Vec::new(),
+        left_out: LeftOut::default(),
         bytes: 0,
         relation,
     })

@@ -3,7 +3,7 @@ use std::sync::Arc;
 use arrow_array::RecordBatch;
 use arrow_buffer::BooleanBuffer;
 
-use crate::{Lsn, LsnSpan, Relation, TableId};
+use crate::{LeftOut, Lsn, LsnSpan, Relation, TableId};
 
 /// What a change did to a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,6 +75,8 @@ pub struct ChangeBatch {
     /// The cells of `rows` whose value could not be read, in the order of their rows: such a cell is null, and its row
     /// becomes no document.
     pub unreadable: Vec<Unreadable>,
+    /// Columns of `rows` and `old` that hold no values, since nobody reads them: nothing is `unchanged` or unreadable there.
+    pub left_out: LeftOut,
     /// The size of the row messages, as they came.
     pub bytes: usize,
 }
@@ -102,6 +104,17 @@ impl ChangeBatch {
     /// Whether a cell waits to be filled.
     pub fn has_unchanged(&self) -> bool {
         self.unchanged.iter().any(Option::is_some)
+    }
+
+    /// The same changes for a reader of fewer columns, whom nothing concerns that is amiss in the others.
+    #[must_use]
+    pub fn without(&self, left_out: &LeftOut) -> ChangeBatch {
+        let mut batch = self.clone();
+        batch.unreadable.retain(|cell| !left_out.has(cell.column as usize));
+        let unchanged = batch.unchanged.iter_mut().enumerate();
+        unchanged.filter(|(column, _)| left_out.has(*column)).for_each(|(_, cells)| *cells = None);
+        batch.left_out = left_out.clone();
+        batch
     }
 }
 

@@ -5,12 +5,14 @@
 //! This crate is a leaf: it holds data and its invariants, and does no work.
 
 mod batch;
+mod left_out;
 mod lsn;
 mod relation;
 mod staged;
 mod version;
 
 pub use batch::{Change, ChangeBatch, Commit, Cut, NO_ROW, OldImage, Op, Truncate, Unreadable};
+pub use left_out::LeftOut;
 pub use lsn::{Lsn, LsnSpan, ParseLsnError, SpanError};
 pub use relation::{
     Column, DOCUMENT, EXTENSION_JSON, EXTENSION_NAME, EXTENSION_NUMERIC, ElementKind, FACT, Kind, Relation,

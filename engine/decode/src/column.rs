@@ -2,9 +2,9 @@ use std::sync::Arc;
 
 use arrow_array::types::{ArrowPrimitiveType, Date32Type, Float32Type, Float64Type, Int16Type, Int32Type, Int64Type};
 use arrow_array::types::{Time64MicrosecondType, TimestampMicrosecondType, UInt32Type};
-use arrow_array::{ArrayRef, BooleanArray, PrimitiveArray, RecordBatch, RecordBatchOptions};
+use arrow_array::{Array, ArrayRef, BooleanArray, PrimitiveArray, RecordBatch, RecordBatchOptions, new_null_array};
 use arrow_buffer::{NullBuffer, ScalarBuffer};
-use tidemill_change::{ElementKind, Kind, Relation};
+use tidemill_change::{ElementKind, Kind, LeftOut, Relation};
 
 use crate::array::{self, Scratch};
 use crate::bits::Bits;
@@ -45,6 +45,8 @@ enum Values {
     Json(TextColumn),
     Array(ElementKind, TextColumn),
     Bytea(BinaryColumn),
+    /// Nobody reads the column: its cells go nowhere, and in their place stand these nulls, as many as ever were asked for.
+    LeftOut(ArrayRef),
 }
 
 impl Column {
@@ -68,6 +70,14 @@ impl Column {
             Kind::Text | Kind::Uuid | Kind::Jsonb | Kind::Other => Values::Text(views.add_text()),
         };
         Column { values, nulls: Bits::default() }
+    }
+
+    fn left_out(kind: Kind) -> Column {
+        Column { values: Values::LeftOut(new_null_array(&kind.arrow(), 0)), nulls: Bits::default() }
+    }
+
+    pub(crate) fn is_left_out(&self) -> bool {
+        matches!(self.values, Values::LeftOut(_))
     }
 
     /// Appends the value of row `row`.
@@ -100,15 +110,19 @@ impl Column {
                 return shared.views.push_written_text(*column);
             }
             Values::Bytea(column) => return push_bytea(*column, cell.bytes(), &mut shared.views),
+            Values::LeftOut(_) => {}
         }
         Ok(())
     }
 
     /// Appends a null as row `row`.
     pub(crate) fn push_null(&mut self, row: usize, shared: &mut Shared) {
+        if self.is_left_out() {
+            return;
+        }
         self.nulls.set(row);
         match &mut self.values {
-            Values::Bool(_) => {}
+            Values::Bool(_) | Values::LeftOut(_) => {}
             Values::Int2(values) => values.push(0),
             Values::Int4(values) | Values::Date(values) => values.push(0),
             Values::Int8(values) | Values::Timestamp(values) | Values::TimestampTz(values) | Values::Time(values) => {
@@ -145,6 +159,12 @@ impl Column {
                 Arc::new(views.text(*column, nulls))
             }
             Values::Bytea(column) => Arc::new(views.binary(*column, nulls)),
+            Values::LeftOut(nulls) => {
+                if nulls.len() < rows {
+                    *nulls = new_null_array(nulls.data_type(), rows.next_power_of_two());
+                }
+                nulls.slice(0, rows)
+            }
         }
     }
 }
@@ -208,9 +228,12 @@ pub(crate) struct Images {
 }
 
 impl Images {
-    pub(crate) fn new(relation: &Relation, views: &mut Views) -> Images {
-        let columns = relation.columns.iter().map(|column| Column::new(column.kind, views)).collect();
-        Images { columns, rows: 0 }
+    pub(crate) fn new(relation: &Relation, left_out: &LeftOut, views: &mut Views) -> Images {
+        let column = |(place, column): (usize, &tidemill_change::Column)| match left_out.has(place) {
+            true => Column::left_out(column.kind),
+            false => Column::new(column.kind, views),
+        };
+        Images { columns: relation.columns.iter().enumerate().map(column).collect(), rows: 0 }
     }
 
     pub(crate) fn take(&mut self, relation: &Relation, views: &mut Finished) -> RecordBatch {

@@ -2,7 +2,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use tidemill_change::{ChangeBatch, Commit, Relation};
+use tidemill_change::{ChangeBatch, Commit, LeftOut, Relation};
 
 use crate::error::{At, COPY_LINE, Error, Fault, Kind};
 use crate::table::{Place, Table};
@@ -14,6 +14,8 @@ use crate::views::{Cell, VIEW_BYTES_MAX};
 #[derive(Debug)]
 pub struct CopyDecoder {
     table: Table,
+    /// The columns of the COPY, in its order.
+    columns: Vec<usize>,
     commit: Commit,
     row_count: u32,
     unescaped: Vec<u8>,
@@ -24,8 +26,14 @@ pub struct CopyDecoder {
 impl CopyDecoder {
     /// The relation's columns are those of the COPY, in its order.
     pub fn new(relation: Arc<Relation>, commit: Commit) -> CopyDecoder {
+        CopyDecoder::without(relation, LeftOut::default(), commit)
+    }
+
+    /// The COPY has the relation's columns in its order, but for those that are left out.
+    pub fn without(relation: Arc<Relation>, left_out: LeftOut, commit: Commit) -> CopyDecoder {
         CopyDecoder {
-            table: Table::new(relation),
+            columns: left_out.kept(relation.columns.len()),
+            table: Table::new(relation, left_out),
             commit,
             row_count: 0,
             unescaped: Vec::new(),
@@ -53,9 +61,9 @@ impl CopyDecoder {
         }
         let place = Place { commit: self.commit, bucket: 0, ordinal: self.row_count };
         self.row_count = self.row_count.saturating_add(1);
-        let columns = self.table.relation().columns.len();
-        let mut cells = Line::new(chunk, line.start..line.start + text.len(), columns, &mut self.unescaped);
-        let done = self.table.copy(place, &mut cells);
+        let count = self.columns.len();
+        let mut cells = Line::new(chunk, line.start..line.start + text.len(), count, &mut self.unescaped);
+        let done = self.table.copy(place, &mut cells, &self.columns);
         self.table.add_bytes(line.len());
         done.map_err(|at: At| Error::row(COPY_LINE, at, self.table.relation()))
     }

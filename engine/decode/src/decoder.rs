@@ -4,7 +4,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use hashbrown::HashMap;
 use tidemill_change::{
-    BUCKET_BYTES, BUCKET_ROWS, ChangeBatch, Column, Commit, Cut, Kind, Lsn, Relation, TableId, Truncate,
+    BUCKET_BYTES, BUCKET_ROWS, ChangeBatch, Column, Commit, Cut, Kind, LeftOut, Lsn, Relation, TableId, Truncate,
 };
 
 use crate::error::{self, Error};
@@ -113,6 +113,8 @@ pub struct Decoder {
     types: HashMap<u32, Kind>,
     /// What was said of a table, which may not be known yet.
     wanted: HashMap<TableId, Wanted>,
+    /// What nobody reads of a table, as long as it looks like this.
+    left_out: HashMap<TableId, (Arc<Relation>, LeftOut)>,
     transaction: Option<Transaction>,
     last_commit: Lsn,
     /// Where the span of the next cut begins, and where the last whole commit or keepalive ended.
@@ -137,6 +139,7 @@ impl Decoder {
             last: None,
             types: HashMap::new(),
             wanted: HashMap::new(),
+            left_out: HashMap::new(),
             transaction: None,
             last_commit: Lsn::ZERO,
             from: start,
@@ -150,20 +153,21 @@ impl Decoder {
         }
     }
 
-    /// The same decoder for a new connection, which begins after `start`: types, wanted tables and known relations stay,
+    /// The same decoder for a new connection, which begins after `start`: types, what is wanted and known relations stay,
     /// what was pending is dropped and comes again.
     pub fn restart(&mut self, start: Lsn) {
         let failed = self.failed.is_some();
         let mut tables = std::mem::take(&mut self.tables);
         for known in tables.iter_mut().filter(|known| known.touched || failed) {
             // Not taken: after an error a row is half there.
-            known.table = Table::new(known.table.relation().clone());
+            known.table = known.table.anew();
             known.touched = false;
         }
         let types = std::mem::take(&mut self.types);
         let wanted = std::mem::take(&mut self.wanted);
+        let left_out = std::mem::take(&mut self.left_out);
         let by_id = std::mem::take(&mut self.by_id);
-        *self = Decoder { types, wanted, by_id, tables, ..Decoder::new(start) };
+        *self = Decoder { types, wanted, left_out, by_id, tables, ..Decoder::new(start) };
     }
 
     /// Says what a type is that has no kind of its own, such as a domain or an enum, for relations to come and known.
@@ -192,6 +196,23 @@ impl Decoder {
     /// The table's rows are counted for buckets and not decoded.
     pub fn ignore(&mut self, table: TableId) {
         self.want(table, Wanted::None);
+    }
+
+    /// Of the table, from its next row on, these columns are neither parsed nor kept for as long as it looks like this. Where it
+    /// looks otherwise every column is: what nobody needs was found out about another shape.
+    pub fn leave_out(&mut self, relation: Arc<Relation>, left_out: LeftOut) {
+        let id = relation.id;
+        self.left_out.insert(id, (relation, left_out));
+        if let Some(&index) = self.by_id.get(&id) {
+            self.set_relation(index, Arc::clone(self.tables[index].table.relation()));
+        }
+    }
+
+    /// A table with nothing pending.
+    fn table(&self, relation: Arc<Relation>) -> Table {
+        let known = self.left_out.get(&relation.id).filter(|(known, _)| *known == relation);
+        let left_out = known.map(|(_, left_out)| left_out.clone()).unwrap_or_default();
+        Table::new(relation, left_out)
     }
 
     pub fn wanted(&self, table: TableId) -> Wanted {
@@ -286,7 +307,7 @@ impl Decoder {
             None => {
                 self.by_id.insert(id, self.tables.len());
                 let wanted = self.wanted(id);
-                self.tables.push(Known { table: Table::new(relation.clone()), wanted, touched: false });
+                self.tables.push(Known { table: self.table(relation.clone()), wanted, touched: false });
             }
         }
         Message::Relation(relation)
@@ -294,13 +315,14 @@ impl Decoder {
 
     /// Gives a table a new shape; what is pending in the old one becomes a batch of its own.
     fn set_relation(&mut self, index: usize, relation: Arc<Relation>) {
+        let table = self.table(relation);
         let known = &mut self.tables[index];
         if known.touched && self.failed.is_none() {
             self.closed.push(known.table.take());
         }
         known.touched = false;
         self.touched.retain(|&touched| touched != index);
-        known.table = Table::new(relation);
+        known.table = table;
     }
 
     #[inline]

@@ -1,7 +1,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use tidemill_change::{Change, ChangeBatch, Commit, NO_ROW, OldImage, Op, Relation, Unreadable};
+use tidemill_change::{Change, ChangeBatch, Commit, LeftOut, NO_ROW, OldImage, Op, Relation, Unreadable};
 
 use crate::bits::Bits;
 use crate::column::{Images, Shared};
@@ -22,6 +22,7 @@ pub(crate) struct Place {
 #[derive(Debug)]
 pub(crate) struct Table {
     relation: Arc<Relation>,
+    left_out: LeftOut,
     shared: Shared,
     rows: Images,
     old: Images,
@@ -35,14 +36,19 @@ pub(crate) struct Table {
 }
 
 impl Table {
-    pub(crate) fn new(relation: Arc<Relation>) -> Table {
+    pub(crate) fn new(relation: Arc<Relation>, left_out: LeftOut) -> Table {
         let mut shared = Shared::default();
-        let rows = Images::new(&relation, &mut shared.views);
-        let old = Images::new(&relation, &mut shared.views);
+        let rows = Images::new(&relation, &left_out, &mut shared.views);
+        let old = Images::new(&relation, &left_out, &mut shared.views);
         let unchanged = relation.columns.iter().map(|_| Bits::default()).collect();
         let (commits, changes, old_cells) = (Vec::new(), Vec::new(), Vec::new());
         let unreadable = Vec::new();
-        Table { relation, shared, rows, old, unchanged, unreadable, commits, changes, bytes: 0, old_cells }
+        Table { relation, left_out, shared, rows, old, unchanged, unreadable, commits, changes, bytes: 0, old_cells }
+    }
+
+    /// The same table with nothing pending.
+    pub(crate) fn anew(&self) -> Table {
+        Table::new(Arc::clone(&self.relation), self.left_out.clone())
     }
 
     pub(crate) fn relation(&self) -> &Arc<Relation> {
@@ -91,19 +97,21 @@ impl Table {
         Ok(())
     }
 
-    /// Reads one line of COPY text, its end cut off, as an insert.
-    pub(crate) fn copy(&mut self, place: Place, line: &mut Line<'_>) -> Result<(), At> {
+    /// Reads one line of COPY text, its end cut off, as an insert. It has a cell for each of these columns, which are those
+    /// that are not left out.
+    pub(crate) fn copy(&mut self, place: Place, line: &mut Line<'_>, columns: &[usize]) -> Result<(), At> {
         let row = self.rows.rows;
-        let expected = self.rows.columns.len();
+        let expected = columns.len();
         let mut found = 0;
         while let Some(cell) = line.next_cell() {
-            let at = |fault| At { column: Some(found), fault };
-            let column = self.rows.columns.get_mut(found).ok_or(Fault::ColumnCount { expected, found: found + 1 })?;
+            let index = *columns.get(found).ok_or(Fault::ColumnCount { expected, found: found + 1 })?;
+            let at = |fault| At { column: Some(index), fault };
+            let column = &mut self.rows.columns[index];
             match cell.map_err(at)? {
                 Some(cell) => {
                     if let Err(fault) = column.push(row, cell, &mut self.shared) {
                         column.push_null(row, &mut self.shared);
-                        self.unreadable.push(unreadable(&self.relation, row, found, cell, fault));
+                        self.unreadable.push(unreadable(&self.relation, row, index, cell, fault));
                     }
                 }
                 None => column.push_null(row, &mut self.shared),
@@ -133,7 +141,9 @@ impl Table {
                     Some(Range { start, end }) => Cell::Chunk { chunk: reader.chunk(), start, end },
                     None => {
                         column.push_null(row, &mut self.shared);
-                        self.unchanged[index].set(row);
+                        if !column.is_left_out() {
+                            self.unchanged[index].set(row);
+                        }
                         continue;
                     }
                 },
@@ -212,6 +222,7 @@ impl Table {
             old: self.old.take(&self.relation, &mut views),
             unchanged,
             unreadable: std::mem::take(&mut self.unreadable),
+            left_out: self.left_out.clone(),
             bytes: std::mem::take(&mut self.bytes),
         }
     }

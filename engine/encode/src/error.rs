@@ -1,5 +1,7 @@
 use std::fmt;
 
+use tidemill_change::Relation;
+
 /// What keeps a stream from being encoded. Nothing of a cut has been lost: it can be encoded again once the cause is gone.
 #[derive(Debug)]
 pub struct Error {
@@ -12,6 +14,7 @@ enum Kind {
     Template,
     Shape,
     Unfilled,
+    LeftOut,
     Batch,
 }
 
@@ -28,6 +31,14 @@ impl Error {
         Error { kind: Kind::Unfilled, message: message.into() }
     }
 
+    pub(crate) fn left_out(relation: &Relation, column: usize, what: &str) -> Error {
+        let name = &relation.columns[column].name;
+        let message = format!(
+            "{what} needs column `{name}` of {relation}, which nobody was to read, so that it was left out: start the engine again"
+        );
+        Error { kind: Kind::LeftOut, message }
+    }
+
     pub(crate) fn batch(message: impl Into<String>) -> Error {
         Error { kind: Kind::Batch, message: message.into() }
     }
@@ -40,6 +51,11 @@ impl Error {
     /// The table, or what the stages made of it, no longer fits the stream: pause the stream and say so.
     pub fn is_shape(&self) -> bool {
         self.kind == Kind::Shape
+    }
+
+    /// A column is needed that was left out of its batch, since nobody was to read it.
+    pub fn is_left_out(&self) -> bool {
+        self.kind == Kind::LeftOut
     }
 
     /// A cell whose large value the WAL left out was not filled before it came here.

@@ -182,6 +182,9 @@ fn check(staged: &Staged, places: &Places) -> Result<(), Error> {
     if !staged.named.as_deref().is_none_or(|named| are_sound(named, staged)) {
         return wrong("its names are not those of its documents and changes");
     }
+    if let Some(column) = places.used.iter().find(|column| source.left_out.has(**column)) {
+        return Err(Error::left_out(relation, *column, "the document's place"));
+    }
     check_filled(staged, places)
 }
 

@@ -188,7 +188,7 @@ pub struct Rejected {
     pub plugin_sha256: Option<String>,
     /// Where the document would be, if that can be told.
     pub place: Option<DocumentPlace>,
-    /// The row as one JSON object: its new image, or of a delete the old one.
+    /// The row as one JSON object: its new image, or of a delete the old one. Columns that nobody reads are not in it.
     pub document: Bytes,
 }
 

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use arrow_array::RecordBatch;
 use foldhash::quality::FixedState;
 use hashbrown::HashMap;
-use tidemill_change::{Lsn, NO_ROW, Relation};
+use tidemill_change::{ChangeBatch, Lsn, NO_ROW, Relation};
 
 use crate::Error;
 use crate::document::columns;
@@ -136,6 +136,9 @@ impl Moves {
                 self.is_full |= is_of_interest;
                 continue;
             }
+            if lane.shares_places {
+                require_whole(source)?;
+            }
             let digests = match &mut digests[planned.batch as usize] {
                 Some(digests) => digests,
                 empty => empty.insert(Digests::of(&source.rows)?),
@@ -152,6 +155,14 @@ impl Moves {
             self.shapes.push(Arc::clone(relation));
             self.shapes.len() - 1
         }) as u32
+    }
+}
+
+/// Rows that may meet at one place are told apart by all of their columns.
+pub(crate) fn require_whole(source: &ChangeBatch) -> Result<(), Error> {
+    match (0..source.relation.columns.len()).find(|column| source.left_out.has(*column)) {
+        Some(column) => Err(Error::left_out(&source.relation, column, "telling rows apart that may be at one place")),
+        None => Ok(()),
     }
 }
 

@@ -12,7 +12,7 @@ use std::collections::BinaryHeap;
 
 use arrow_array::RecordBatch;
 use hashbrown::HashTable;
-use tidemill_change::{BUCKET_LAST, Change, ChangeBatch, Lsn, NO_ROW, Named, OldImage, Op, Relation, Staged, Version};
+use tidemill_change::{BUCKET_LAST, Change, ChangeBatch, Lsn, NO_ROW, Named, OldImage, Op, Staged, Version};
 
 use crate::given::{self, Given};
 use crate::lane::{Lane, Outcome};
@@ -378,7 +378,11 @@ impl Planner<'_> {
         let its = &lanes[action.batch as usize];
         let indexed = its.change(action.change);
         let is_same_commit = its.staged.source.commit_of(indexed).lsn == source.commit_of(seen.change).lsn;
-        let taken = is_same_commit && is_another(&its.staged.source, indexed.row, &source.relation, &row);
+        let told = [&**source, &*its.staged.source];
+        if lane.places.are_shared {
+            told.into_iter().try_for_each(moves::require_whole)?;
+        }
+        let taken = is_same_commit && is_another(told[1], indexed.row, told[0], &row);
         if taken {
             let arrivals = &mut self.plan.actions[last as usize].arrivals;
             *arrivals = arrivals.saturating_sub(1);
@@ -391,6 +395,7 @@ impl Planner<'_> {
         if !lane.shares_places {
             return Ok(false);
         }
+        moves::require_whole(&lane.staged.source)?;
         let relation = &lane.places.relation;
         let place = moves::hash(place, &self.plan.arena.bytes);
         if self.plan.forgotten.contains(&place) {
@@ -448,14 +453,16 @@ impl Planner<'_> {
 }
 
 /// Whether the row that was indexed is not the one whose old image this is. Of a table that changed its shape in between,
-/// the columns tell that both shapes have.
-fn is_another(source: &ChangeBatch, indexed: u32, relation: &Relation, old: &RecordBatch) -> bool {
+/// the columns tell that both shapes have; of one whose rows never meet at a place, those that neither leaves out.
+fn is_another(source: &ChangeBatch, indexed: u32, leaving: &ChangeBatch, old: &RecordBatch) -> bool {
+    let relation = &leaving.relation;
     if source.relation.id != relation.id {
         return true;
     }
-    let named = source.relation.columns.iter().zip(source.rows.columns());
-    named.into_iter().any(|(column, values)| {
+    let named = source.relation.columns.iter().zip(source.rows.columns()).enumerate();
+    named.filter(|(place, _)| !source.left_out.has(*place)).any(|(_, (column, values))| {
         let at = relation.column(&column.name).filter(|&at| relation.columns[at].kind == column.kind);
+        let at = at.filter(|&at| !leaving.left_out.has(at));
         at.is_some_and(|at| values.slice(indexed as usize, 1).as_ref() != old.column(at).as_ref())
     })
 }

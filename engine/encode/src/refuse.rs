@@ -137,7 +137,7 @@ fn named(place: Place, lane: &Lane<'_>, arena: &[u8]) -> DocumentPlace {
     }
 }
 
-/// The row that was refused, as one object of all its table's columns.
+/// The row that was refused, as one object of its table's columns, but for those that nobody reads.
 fn document(refused: &Refused, lane: &Lane<'_>) -> Result<Bytes, Error> {
     let change = lane.change(refused.change);
     let source = &lane.staged.source;
@@ -149,6 +149,10 @@ fn document(refused: &Refused, lane: &Lane<'_>) -> Result<Bytes, Error> {
     let mut row = batch.slice(row as usize, 1);
     if let Why::Outcome(Outcome::Unreadable(first)) = refused.why {
         row = with_raw(&row, lane.unreadable(first))?;
+    }
+    if !source.left_out.is_empty() {
+        let kept = source.left_out.kept(row.num_columns());
+        row = row.project(&kept).map_err(|error| Error::batch(error.to_string()))?;
     }
     let rules = Rules { numbers: Numbers::Exact, nonfinite: crate::Nonfinite::String };
     Ok(Shape::new(row.schema_ref()).object(&columns(&row)?, 0, rules).into())

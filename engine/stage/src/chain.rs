@@ -123,7 +123,7 @@ impl Chain {
         for ((stage, open), stats) in self.stages.iter().zip(&mut opened.stages).zip(&mut self.stats) {
             open.run(stage, &mut frame, &mut self.shared, stats)?;
         }
-        let finished = frame.finish();
+        let finished = frame.finish()?;
         let named = opened.name(&self.stages, &finished, &batch, &mut self.stats, &mut self.shared)?;
         let Finished { columns, of, rejects } = finished;
         let columns = match &opened.named {
@@ -235,7 +235,7 @@ impl Opened {
                 stats.busy += spent.busy;
                 run?;
             }
-            let told = frame.finish();
+            let told = frame.finish()?;
             if let Some(change) = places.perjured(&asked, &told, finished, source, &named) {
                 return Err(places.perjury(stages, source, change));
             }

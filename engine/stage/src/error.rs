@@ -22,6 +22,8 @@ pub(crate) enum Kind {
     Retry,
     /// The guest said that it cannot go on, or it fails for every row.
     Fatal,
+    /// A column is read that was left out since nobody was to read it.
+    LeftOut,
 }
 
 impl Error {
@@ -44,6 +46,11 @@ impl Error {
         self.kind == Kind::Fatal
     }
 
+    /// A column is read that nobody was to read, and so has no values here. The stream pauses.
+    pub fn is_left_out(&self) -> bool {
+        self.kind == Kind::LeftOut
+    }
+
     /// The stage that it is about, or at load the plugin.
     pub fn stage(&self) -> &str {
         &self.name
@@ -63,6 +70,8 @@ impl fmt::Display for Error {
             Kind::Open => write!(f, "stage `{}`: {}", self.name, self.message),
             Kind::Retry => write!(f, "stage `{}` asks for the batch again: {}", self.name, self.message),
             Kind::Fatal => write!(f, "stage `{}` cannot go on: {}", self.name, self.message),
+            Kind::LeftOut if self.name.is_empty() => write!(f, "the documents show {}", self.message),
+            Kind::LeftOut => write!(f, "stage `{}` reads {}", self.name, self.message),
         }
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! A filter changes no column, so nothing is copied when it answers: its selection is laid over those before it. Columns of
 //! one origin (the source, or one stage that made some) share one selection. At the end each column that a document
-//! shows is taken through its selection once; where all rows stayed it is handed on as it is.
+//! shows is taken through its selection once; where all rows stayed it is handed on as it is. A column that was left out of the
+//! batch is looked for wherever values are read: a mistake about who needs what is an error, and never a null.
 
 use std::sync::Arc;
 
@@ -11,6 +12,7 @@ use arrow_select::take::take;
 use tidemill_change::{ChangeBatch, Reject};
 
 use crate::check::Picked;
+use crate::error::{Error, Kind};
 use crate::known::{Known, KnownColumns};
 use crate::plan::{From, Given, Plan};
 use crate::push::RowsOf;
@@ -22,6 +24,8 @@ const SOURCE: usize = 0;
 struct FrameColumn {
     array: ArrayRef,
     origin: usize,
+    /// The column of the table that it is, where that was left out: it may be handed on and not read.
+    left_out: Option<usize>,
 }
 
 #[derive(Debug)]
@@ -65,7 +69,12 @@ impl Frame {
     /// A frame of the batch's new images; `removes`: they are only there to be named, since they are there no more.
     pub(crate) fn new(source: Arc<ChangeBatch>, removes: bool) -> Frame {
         let columns = source.rows.columns().iter();
-        let columns = columns.map(|array| FrameColumn { array: Arc::clone(array), origin: SOURCE }).collect();
+        let columns = columns.enumerate().map(|(place, array)| FrameColumn {
+            array: Arc::clone(array),
+            origin: SOURCE,
+            left_out: source.left_out.has(place).then_some(place),
+        });
+        let columns = columns.collect();
         let selection = readable(&source);
         let rows = selection.as_ref().map_or(source.rows.num_rows(), Vec::len);
         let known = KnownColumns::new(removes);
@@ -87,6 +96,32 @@ impl Frame {
             None => RowsOf::Range(from..from + len),
         };
         (array, rows)
+    }
+
+    /// Refuses what a stage would read though it was left out.
+    pub(crate) fn require(&self, stage: &str, requires: &[Given]) -> Result<(), Error> {
+        match requires.iter().find_map(|given| self.left_out(*given)) {
+            Some(column) => Err(self.is_left_out(stage, column)),
+            None => Ok(()),
+        }
+    }
+
+    fn left_out(&self, given: Given) -> Option<usize> {
+        match given {
+            Given::Input(place) => self.columns[place].left_out,
+            Given::Known(Known::Old(column)) => self.source.left_out.has(column).then_some(column),
+            Given::Known(Known::Fact(_)) => None,
+        }
+    }
+
+    fn is_left_out(&self, stage: &str, column: usize) -> Error {
+        let relation = &self.source.relation;
+        let message = format!(
+            "column `{}` of table `{relation}`, which no stage asked for and no document showed when the stream began, so that it was \
+             left out: start the engine again; does a plugin give another plan each time?",
+            relation.columns[column].name
+        );
+        Error::new(Kind::LeftOut, stage, message)
     }
 
     /// Makes a column of what is known of the changes, so that it can be asked for.
@@ -118,16 +153,21 @@ impl Frame {
         self.selections.push(None);
         let column = |from: &From| match from {
             From::Given(Given::Input(place)) => self.columns[*place].clone(),
-            From::Given(Given::Known(known)) => {
-                FrameColumn { array: Arc::clone(self.known.get(*known)), origin: SOURCE }
-            }
-            From::Answer(place) => FrameColumn { array: Arc::clone(&made[*place]), origin },
+            From::Given(given @ Given::Known(known)) => FrameColumn {
+                array: Arc::clone(self.known.get(*known)),
+                origin: SOURCE,
+                left_out: self.left_out(*given),
+            },
+            From::Answer(place) => FrameColumn { array: Arc::clone(&made[*place]), origin, left_out: None },
         };
         self.columns = outputs.iter().map(column).collect();
     }
 
     /// Takes every column through its selection.
-    pub(crate) fn finish(mut self) -> Finished {
+    pub(crate) fn finish(mut self) -> Result<Finished, Error> {
+        if let Some(column) = self.columns.iter().find_map(|column| column.left_out) {
+            return Err(self.is_left_out("", column));
+        }
         self.restore_order();
         let of = self.selections[SOURCE].clone().unwrap_or_else(|| (0..self.rows as u32).collect());
         let indices: Vec<Option<UInt32Array>> =
@@ -136,7 +176,7 @@ impl Frame {
             Some(rows) => take(&column.array, rows, None).expect("selections hold rows that were checked to be there"),
             None => column.array,
         });
-        Finished { columns: columns.collect(), of, rejects: self.rejects }
+        Ok(Finished { columns: columns.collect(), of, rejects: self.rejects })
     }
 
     /// Documents stand in the order of their source rows; those of one row stay in the order that the stages gave them. A

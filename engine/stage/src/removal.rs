@@ -157,6 +157,7 @@ fn batch(source: &ChangeBatch, images: &[Image], of: &[u32]) -> ChangeBatch {
         old: RecordBatch::new_empty(Arc::clone(relation.arrow())),
         unchanged: vec![None; relation.columns.len()],
         unreadable: Vec::new(),
+        left_out: source.left_out.clone(),
         bytes: 0,
         rows,
     }

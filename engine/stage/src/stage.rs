@@ -199,6 +199,7 @@ impl OpenStage {
         stats: &mut StageStats,
     ) -> Result<(), Error> {
         let rows = frame.rows();
+        frame.require(&stage.name, &self.plan.requires)?;
         self.plan.known().for_each(|known| frame.make(known));
         if rows == 0 {
             frame.apply(&self.plan, Picked::All, no_rows(&self.plan));

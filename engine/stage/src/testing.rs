@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use arrow_array::{Array, ArrayRef, BooleanArray, Int64Array, RecordBatch, StringViewArray};
 use tidemill_change::{
-    Change, ChangeBatch, Column, Commit, Kind, Lsn, NO_ROW, OldImage, Op, Relation, ReplicaIdentity, TableId,
+    Change, ChangeBatch, Column, Commit, Kind, LeftOut, Lsn, NO_ROW, OldImage, Op, Relation, ReplicaIdentity, TableId,
 };
 
 use crate::abi::{
@@ -55,6 +55,7 @@ fn batch(rows: usize) -> Arc<ChangeBatch> {
         old: RecordBatch::new_empty(Arc::clone(relation.arrow())),
         unchanged: vec![None; 3],
         unreadable: Vec::new(),
+        left_out: LeftOut::default(),
         bytes: 0,
         relation: Arc::new(relation),
     })
@@ -278,7 +279,7 @@ fn pass_answers(data: &[u8]) -> bool {
         frame.apply(&plan, answer.picked, answer.made);
         shape = plan.shape;
     }
-    let finished = frame.finish();
+    let finished = frame.finish().expect("nothing was left out");
     assert!(finished.of.iter().all(|row| (*row as usize) < rows), "a row that is not there");
     assert!(finished.of.is_sorted(), "documents are out of order");
     assert_eq!(finished.columns.len(), shape.columns.len());

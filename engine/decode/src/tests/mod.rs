@@ -3,6 +3,7 @@
 mod copy;
 mod cuts;
 mod kinds;
+mod left_out;
 mod postgres15;
 mod properties;
 mod protocol;

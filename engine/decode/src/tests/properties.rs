@@ -8,7 +8,7 @@ use crate::CopyDecoder;
 use crate::testing::{copy_line, delete, fuzz_copy, fuzz_pgoutput, insert, table, update};
 
 /// A column's oid with a value as Postgres writes it and as it shall be shown.
-type Typed = (u32, Option<(String, String)>);
+pub(super) type Typed = (u32, Option<(String, String)>);
 
 fn value() -> impl Strategy<Value = Typed> {
     let same = |text: String| Some((text.clone(), text));
@@ -60,7 +60,7 @@ fn written_timestamp(us: i64) -> String {
 }
 
 /// Some columns and some rows of them.
-fn rows() -> impl Strategy<Value = Vec<Vec<Typed>>> {
+pub(super) fn rows() -> impl Strategy<Value = Vec<Vec<Typed>>> {
     prop::collection::vec(value(), 1..6).prop_flat_map(|first| {
         // Each row has nulls or the first row's values, shifted, so that columns keep their types.
         prop::collection::vec(prop::collection::vec(any::<bool>(), first.len()), 1..80).prop_map(move |masks| {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use arrow_buffer::BooleanBuffer;
-use tidemill_change::{Kind, Relation, Staged};
+use tidemill_change::{Kind, LeftOut, Reject, Relation, ReplicaIdentity, Staged};
 
 use super::story::{Story, encode, encoding, pick, reject, relation, told};
 use crate::{Actions, Counts, Encoding, LongId, Nonfinite};
@@ -287,6 +287,33 @@ fn an_unfilled_value_is_never_indexed() {
     // Where no document shows the column, nothing is lost.
     let documents = staged.documents.project(&[0, 2]).unwrap();
     check(Staged { documents, ..staged }, &[r#"index 1 {"id":1,"w":"w"}"#]);
+}
+
+/// What nobody reads makes no place and tells no rows apart, and a refused row is kept without it.
+#[test]
+fn a_column_that_was_left_out_is_never_read() {
+    let mut relation = relation(&[("id", Kind::Int4), ("v", Kind::Text), ("w", Kind::Text)], &["id"]);
+    Arc::get_mut(&mut relation).expect("nobody else has it").replica_identity = ReplicaIdentity::Full;
+    let row = |w: Option<&'static str>| [Some("1"), Some("v"), w];
+    let mut story = Story::of(&relation);
+    story.insert(&row(None)).delete_full(&row(None));
+    let part = |needed: &[usize], rejects: Vec<Reject>| {
+        let source = Arc::new(story.batch().without(&LeftOut::but(3, needed)));
+        let documents = source.rows.project(&[0, 1]).unwrap();
+        let of = if rejects.is_empty() { vec![0] } else { vec![] };
+        Staged { documents: documents.slice(0, of.len()), of, rejects, ..Staged::untouched(source) }
+    };
+    let exclusive = Encoding { exclusive: [relation.id].into(), ..encoding() };
+    let error = encode(&exclusive, &[part(&[1, 2], Vec::new())]).unwrap_err();
+    assert!(error.is_left_out() && error.to_string().starts_with("the document's place needs column `id`"), "{error}");
+    let error = encode(&encoding(), &[part(&[0, 1], Vec::new())]).unwrap_err();
+    assert!(error.is_left_out() && error.to_string().contains("column `w` of public.things"), "{error}");
+    let encoded = encode(&exclusive, &[part(&[0, 1], Vec::new())]).unwrap();
+    assert_eq!(told(&encoded), ["delete 1"]);
+    let (code, message, stage, plugin_sha256) = Default::default();
+    let reject = Reject { row: 0, code, message, stage, plugin_sha256 };
+    let encoded = encode(&exclusive, &[part(&[0, 1], vec![reject])]).unwrap();
+    assert_eq!(encoded.rejected[0].document, r#"{"id":1,"v":"v"}"#);
 }
 
 #[test]

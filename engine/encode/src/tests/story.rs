@@ -10,8 +10,8 @@ use arrow_array::builder::{
 use arrow_array::{ArrayRef, RecordBatch, UInt32Array};
 use serde_json::Value;
 use tidemill_change::{
-    Change, ChangeBatch, Column, Commit, Epoch, Kind, Lsn, NO_ROW, OldImage, Op, Reject, Relation, ReplicaIdentity,
-    Staged, TableId,
+    Change, ChangeBatch, Column, Commit, Epoch, Kind, LeftOut, Lsn, NO_ROW, OldImage, Op, Reject, Relation,
+    ReplicaIdentity, Staged, TableId,
 };
 
 use crate::{Actions, Encoded, Encoder, Encoding, Error, IdRule, LongId, Nonfinite, Numbers};
@@ -133,6 +133,7 @@ impl Story {
             old: record_batch(&self.relation, &self.old),
             unchanged: vec![None; self.relation.columns.len()],
             unreadable: Vec::new(),
+            left_out: LeftOut::default(),
             bytes: 0,
         }
     }

@@ -8,7 +8,8 @@ use arrow_array::cast::AsArray;
 use arrow_array::types::Int64Type;
 use arrow_array::{Array, ArrayRef, Int64Array, RecordBatch, StringViewArray};
 use tidemill_change::{
-    Change, ChangeBatch, Column, Commit, Kind, Lsn, NO_ROW, OldImage, Op, Relation, ReplicaIdentity, Staged, TableId,
+    Change, ChangeBatch, Column, Commit, Kind, LeftOut, Lsn, NO_ROW, OldImage, Op, Relation, ReplicaIdentity, Staged,
+    TableId,
 };
 use tidemill_stage::{Chain, Engine, Grants, Identity, Limits, Plugin, Stage};
 
@@ -72,6 +73,7 @@ pub(crate) fn batch_of(id: TableId, columns: &[Cells]) -> Arc<ChangeBatch> {
         old: RecordBatch::new_empty(Arc::clone(relation.arrow())),
         unchanged: vec![None; columns.len()],
         unreadable: Vec::new(),
+        left_out: LeftOut::default(),
         bytes: 0,
         relation: Arc::new(relation),
         rows,

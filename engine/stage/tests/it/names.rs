@@ -6,7 +6,7 @@ use arrow_array::cast::AsArray;
 use arrow_array::types::TimestampMicrosecondType;
 use arrow_array::{Array, RecordBatch, StringViewArray};
 use tidemill_change::{
-    Change, ChangeBatch, Column, Commit, FACT, Former, Kind, Lsn, NO_ROW, Named, OldImage, Op, Relation,
+    Change, ChangeBatch, Column, Commit, FACT, Former, Kind, LeftOut, Lsn, NO_ROW, Named, OldImage, Op, Relation,
     ReplicaIdentity, Staged, TableId,
 };
 use tidemill_stage::{Chain, Stage};
@@ -58,6 +58,7 @@ fn changes(identity: ReplicaIdentity, rows: &[Cells], old: &[Cells]) -> Arc<Chan
         old: images(old),
         unchanged: vec![None; rows.len()],
         unreadable: Vec::new(),
+        left_out: LeftOut::default(),
         bytes: 0,
         relation,
     })

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
-use tidemill_change::TableId;
+use tidemill_change::{LeftOut, TableId};
 
 use crate::harness::{batch, batch_of, chain, check, ints, keep, names, numbered, stage, text_column, texts};
 
@@ -116,4 +116,25 @@ fn columns_are_computed_nested_constant_and_of_the_change() {
     check(&staged);
     let rejects: Vec<_> = staged.rejects.iter().map(|reject| (reject.row, reject.code.as_str())).collect();
     assert_eq!((staged.of, rejects), (vec![2], vec![(0, "22012"), (1, "22012")]));
+}
+
+/// Nobody was to read it: a mistake about that is never a null in a document or in a verdict.
+#[test]
+fn a_column_that_was_left_out_is_read_by_nobody() {
+    let only_ids = || {
+        let whole = numbered(10);
+        Arc::new(whole.without(&LeftOut::but(2, &[0])))
+    };
+    let ids = stage("select", r#"{"columns": ["id"]}"#);
+    let staged = chain(&[keep("id < 3"), ids.clone()]).run(only_ids()).unwrap();
+    assert_eq!((names(&staged), staged.of), (vec!["id".to_owned()], vec![0, 1, 2]));
+    let error = chain(&[keep("name is null"), ids]).run(only_ids()).unwrap_err();
+    assert!(error.is_left_out() && !error.is_transient());
+    assert!(error.to_string().starts_with("stage `where` reads column `name` of table `public.products`"), "{error}");
+    let renamed = stage("select", r#"{"columns": {"id": "id", "title": "name"}}"#);
+    for stages in [vec![renamed], vec![keep("id < 3")], vec![]] {
+        let error = chain(&stages).run(only_ids()).unwrap_err();
+        assert!(error.is_left_out(), "{error}");
+        assert!(error.to_string().starts_with("the documents show column `name`"), "{error}");
+    }
 }

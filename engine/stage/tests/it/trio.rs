@@ -13,8 +13,8 @@ use flate2::read::GzDecoder;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use tidemill_change::{
-    Change, ChangeBatch, Column, Commit, Epoch, Kind, Lsn, NO_ROW, OldImage, Op, Relation, ReplicaIdentity, Staged,
-    TableId,
+    Change, ChangeBatch, Column, Commit, Epoch, Kind, LeftOut, Lsn, NO_ROW, OldImage, Op, Relation, ReplicaIdentity,
+    Staged, TableId,
 };
 use tidemill_encode::{Actions, Encoder, Encoding, IdRule, LongId, Nonfinite, Numbers};
 use tidemill_stage::{Chain, Grants, Identity, Limits, Plugin, Stage};
@@ -278,6 +278,7 @@ fn rows(seed: u64, changes: u32) -> Arc<ChangeBatch> {
         old: batch(&old),
         unchanged: vec![None; COLUMNS.len()],
         unreadable: Vec::new(),
+        left_out: LeftOut::default(),
         bytes: 0,
         relation,
     })

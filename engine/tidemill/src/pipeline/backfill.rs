@@ -111,14 +111,12 @@ impl Reading<'_> {
             self.shared.board.observed(todo.stream).ok_or_else(|| Error::failed("a stream without its figures"))?;
         observed.backfill_estimate.fetch_add(table.rows.unwrap_or_default(), Ordering::Relaxed);
         let commit = Commit { lsn: just_below(point), xid: 0, time_us: 0 };
-        let mut decoder = CopyDecoder::new(Arc::clone(&table.relation), commit);
-        let mut condition = super::push::condition(&self.plan.streams[todo.stream].config, &table.relation);
-        if let Some(asked) = condition
-            && !source.can_judge(&table, asked).await?
-        {
-            condition = None;
-        }
-        source.copy(Selection { table: &table, columns: None, condition }).await?;
+        let left_out = &self.plan.streams[todo.stream].left_out[todo.table];
+        let (all, columns) = (table.relation.columns.len(), left_out.kept(table.relation.columns.len()));
+        let mut decoder = CopyDecoder::without(Arc::clone(&table.relation), left_out.clone(), commit);
+        let condition = self.condition(source, todo).await?;
+        let condition = condition.as_deref();
+        source.copy(Selection { table: &table, columns: Some(&columns), condition }).await?;
         let mut bytes = 0;
         loop {
             let frames = tokio::select! {
@@ -142,6 +140,7 @@ impl Reading<'_> {
                 tracing::info!(
                     stream = self.shared.streams[todo.stream].name,
                     bytes,
+                    columns = format_args!("{}/{all}", columns.len()),
                     filtered_by = by,
                     "table {} is read",
                     table.relation
@@ -150,6 +149,20 @@ impl Reading<'_> {
                 return Ok(self.hand_on(&mut decoder, todo, true, stop).await?.unwrap_or(TableEnd::Read));
             }
         }
+    }
+
+    /// What Postgres itself may judge by which rows come.
+    async fn condition(&self, source: &mut SnapshotSource, todo: Todo) -> Result<Option<String>> {
+        let stream = &self.plan.streams[todo.stream];
+        let table = &stream.tables[todo.table];
+        let mut judged = Vec::new();
+        for condition in super::push::conditions(&stream.filters, &table.relation) {
+            if !source.can_judge(table, condition).await? {
+                break;
+            }
+            judged.push(condition);
+        }
+        Ok((!judged.is_empty()).then(|| judged.join("\n) AND (")))
     }
 
     /// Reads a copy to its end without looking at it, since the next table comes on the same session.

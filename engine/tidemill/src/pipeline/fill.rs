@@ -131,6 +131,12 @@ impl Missing {
                 })
                 .collect::<Result<_>>()?,
         };
+        if let Some(&column) = key_columns.iter().find(|&&column| batch.left_out.has(column)) {
+            let name = &relation.columns[column].name;
+            return Err(Error::failed(format!(
+                "a row of table `{relation}` has to be read again by `{name}`, which was left out: start the engine again"
+            )));
+        }
         let keys = rows
             .iter()
             .map(|&row| {

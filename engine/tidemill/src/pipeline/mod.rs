@@ -543,7 +543,11 @@ fn spawn(
     let (task, report) = StreamTask::new(parts, wishes_out);
     tasks.spawn(task.run(made_out));
     let tables = stream.tables.iter().map(|table| table.relation.id).collect();
-    Ok(StreamHandle { name: stream.name.clone(), jobs, wishes, report, tables, attached: true, from })
+    let left_out = stream.tables.iter().zip(&stream.left_out).filter(|(_, left_out)| !left_out.is_empty());
+    let left_out =
+        left_out.map(|(table, left_out)| (table.relation.id, (Arc::clone(&table.relation), left_out.clone())));
+    let (name, left_out) = (stream.name.clone(), left_out.collect());
+    Ok(StreamHandle { name, jobs, wishes, report, tables, left_out, attached: true, from })
 }
 
 /// The documents of each table: what a TRUNCATE removes. Truncate goes with delete: without it documents stay when their
@@ -564,13 +568,16 @@ fn documents(stream: &StreamPlan) -> HashMap<TableId, Documents> {
     stream.indices.iter().flat_map(of_index).collect()
 }
 
-/// A decoder that knows the kinds of types which only the catalog can tell.
+/// A decoder that knows the kinds of types which only the catalog can tell, and which columns no stream reads.
 fn decoder(plan: &Plan, from: Lsn) -> Decoder {
     let mut decoder = Decoder::new(from);
     for table in plan.tables() {
         for column in &table.relation.columns {
             decoder.name_type(column.type_oid, column.kind);
         }
+    }
+    for table in plan.tables() {
+        decoder.leave_out(Arc::clone(&table.relation), plan.left_out(&table));
     }
     decoder
 }

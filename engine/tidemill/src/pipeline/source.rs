@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use tidemill_change::{ChangeBatch, Cut, Lsn, TableId};
+use tidemill_change::{ChangeBatch, Cut, LeftOut, Lsn, TableId};
 use tidemill_decode::{Decoder, Message};
 use tidemill_settle::{Progress, StatusUpdate};
 use tokio::sync::{Notify, mpsc, watch};
@@ -221,16 +221,16 @@ impl<'a> Reader<'a> {
         self.blocked_since.clear();
         let mut cut = self.decoder.cut();
         let mut faults = Vec::new();
-        for batch in &mut cut.batches {
-            let table = batch.relation.id;
-            if !batch.has_unchanged() || !self.is_awaited(table) {
+        for (place, batch) in cut.batches.iter_mut().enumerate() {
+            if !batch.has_unchanged() || !self.is_awaited(batch.relation.id) {
                 continue;
             }
+            let columns = (0..batch.unchanged.len()).filter(|&column| batch.unchanged[column].is_some()).collect();
             let filled = tokio::select! {
                 filled = self.fill(batch) => filled?,
                 _ = stop.wait_for(|stop| *stop) => return Ok(Some(End::Stopped)),
             };
-            faults.extend(filled.map(|fault| (table, fault)));
+            faults.extend(filled.map(|reason| Fault { batch: place, columns, reason }));
         }
         if let Some(to) = cut.to {
             self.handed = to;
@@ -414,8 +414,15 @@ pub(super) struct Shareable {
     pub(super) to: Option<Lsn>,
     /// The last transaction that it has something of.
     last_commit: Lsn,
-    /// Tables whose rows could not be completed, and why: what wants them cannot go on.
-    faults: Vec<(TableId, String)>,
+    faults: Vec<Fault>,
+}
+
+/// A batch whose rows could not be completed, and why: what reads one of these columns cannot go on.
+#[derive(Debug)]
+struct Fault {
+    batch: usize,
+    columns: Vec<usize>,
+    reason: String,
 }
 
 impl From<Cut> for Shareable {
@@ -462,10 +469,30 @@ impl StreamHandle {
         if is_settled {
             return None;
         }
-        let batches: Vec<_> = cut.batches.iter().filter(|batch| self.wants(batch.relation.id)).cloned().collect();
+        let wanted = |batch: &&Arc<ChangeBatch>| self.wants(batch.relation.id);
+        let batches: Vec<_> = cut.batches.iter().filter(wanted).map(|batch| self.of_its_columns(batch)).collect();
         let truncate = cut.truncate.clone().filter(|truncate| truncate.tables.iter().any(|&table| self.wants(table)));
         let ticket = Ticket::Span { from: cut.from, to: cut.to };
-        let fault = cut.faults.iter().find(|(table, _)| self.wants(*table)).map(|(_, reason)| reason.clone());
+        let concerns = |fault: &&Fault| {
+            let batch = &cut.batches[fault.batch];
+            let left_out = &self.left_out_of(batch).unwrap_or(&batch.left_out);
+            self.wants(batch.relation.id) && fault.columns.iter().any(|&column| !left_out.has(column))
+        };
+        let fault = cut.faults.iter().find(concerns).map(|fault| fault.reason.clone());
         Some(Job { generation, ticket, batches, truncate, fault })
+    }
+
+    /// The batch as this stream reads it: what other streams read besides is none of its business.
+    fn of_its_columns(&self, batch: &Arc<ChangeBatch>) -> Arc<ChangeBatch> {
+        match self.left_out_of(batch) {
+            Some(left_out) if *left_out != batch.left_out => Arc::new(batch.without(left_out)),
+            _ => Arc::clone(batch),
+        }
+    }
+
+    /// What this stream leaves out of a batch: nothing where its table has taken another shape since the stream began.
+    fn left_out_of(&self, batch: &ChangeBatch) -> Option<&LeftOut> {
+        let (relation, left_out) = self.left_out.get(&batch.relation.id)?;
+        (*relation == batch.relation).then_some(left_out)
     }
 }

@@ -3,6 +3,7 @@
 //! Looking comes before making: nothing here changes anything in Postgres or in a sink.
 
 mod findings;
+mod needs;
 mod plugins;
 mod script;
 mod streams;
@@ -15,7 +16,7 @@ pub use plugins::Plugins;
 pub use script::script;
 pub use streams::{IndexPlan, StreamPlan};
 
-use tidemill_change::Epoch;
+use tidemill_change::{Epoch, LeftOut};
 use tidemill_encode::overlap;
 
 use crate::config::Config;
@@ -40,6 +41,17 @@ impl Plan {
         let mut seen = BTreeSet::new();
         let tables = self.streams.iter().flat_map(|stream| &stream.tables);
         tables.filter(|table| seen.insert(table.relation.id)).cloned().collect()
+    }
+
+    /// What no stream reads of a table: nothing, where two streams saw it in two shapes.
+    pub fn left_out(&self, table: &TableInfo) -> LeftOut {
+        let streams = self.streams.iter().flat_map(|stream| stream.tables.iter().zip(&stream.left_out));
+        let readers = streams.filter(|(read, _)| read.relation.id == table.relation.id);
+        let left_out = readers.map(|(read, left_out)| match read.relation == table.relation {
+            true => left_out.clone(),
+            false => LeftOut::default(),
+        });
+        left_out.reduce(|one, other| one.and(&other)).unwrap_or_default()
     }
 
     pub fn stream(&self, name: &str) -> Option<&StreamPlan> {

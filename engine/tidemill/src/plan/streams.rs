@@ -5,11 +5,12 @@ use std::sync::Arc;
 
 use arrow_schema::SchemaRef;
 use serde_json::{Value, json};
-use tidemill_change::{Relation, ReplicaIdentity, TableId};
+use tidemill_change::{LeftOut, Relation, ReplicaIdentity, TableId};
 use tidemill_encode as encode;
 use tidemill_stage::{Chain, Grants, Limits, NamedInfo, Stage};
 
 use super::findings::Findings;
+use super::needs::{self, Needs};
 use super::plugins::Plugins;
 use crate::config::{self, Config, Create, plan_digest};
 use crate::error::{Error, Result};
@@ -37,7 +38,11 @@ pub struct StreamPlan {
     pub name: String,
     pub config: config::Stream,
     pub tables: Vec<Arc<TableInfo>>,
+    /// For each of the tables the columns that nobody reads.
+    pub left_out: Vec<LeftOut>,
     pub stages: Vec<Stage>,
+    /// The predicates of the shipped filters that stand before all else, in their order.
+    pub filters: Vec<String>,
     pub sink: String,
     pub indices: Vec<IndexPlan>,
     pub create: Option<Create>,
@@ -65,7 +70,7 @@ impl StreamPlan {
         for table in &tables {
             look_at_table(stream, table, server, &subject, findings);
         }
-        let stages = match stages(stream, plugins) {
+        let (stages, filters) = match stages(stream, plugins) {
             Ok(stages) => stages,
             Err(error) => {
                 findings.wrong(&subject, error.to_string(), None);
@@ -73,7 +78,8 @@ impl StreamPlan {
             }
         };
         let Some((id, index, routing)) = templates(stream, &tables, &subject, findings) else { return Ok(None) };
-        let Some(mut indices) = open(stream, &stages, &tables, &index, &subject, findings) else { return Ok(None) };
+        let opened = open(stream, &stages, &tables, &index, &subject, findings);
+        let Some((mut indices, read)) = opened else { return Ok(None) };
         look_at_ids(stream, &id, &mut indices, &subject, findings);
         look_at_plugins(&stages, &tables, &subject, findings);
         if findings.wrong_count() == before {
@@ -83,10 +89,12 @@ impl StreamPlan {
         }
         let digests: Vec<String> = stages.iter().map(|stage| stage.plugin.sha256().to_owned()).collect();
         let sink = config.sinks.get(&stream.sink).map_or_else(|| stream.sink.clone(), |sink| sink.name.clone());
-        Ok(Some(StreamPlan {
+        let mut plan = StreamPlan {
             name: stream.name.clone(),
             config: stream.clone(),
+            left_out: Vec::new(),
             stages,
+            filters,
             sink,
             indices,
             create: stream.create.clone(),
@@ -95,7 +103,25 @@ impl StreamPlan {
             routing,
             digest: plan_digest(stream, &digests),
             tables,
-        }))
+        };
+        plan.left_out = plan.left_out(&read);
+        needs::tell(&plan, &subject, findings);
+        Ok(Some(plan))
+    }
+
+    /// For each table what nobody reads, given what its stages and documents do.
+    fn left_out(&self, read: &[Vec<usize>]) -> Vec<LeftOut> {
+        let exclusive = self.exclusive();
+        let id = match &self.id {
+            encode::IdRule::Template(template) => Some(template),
+            encode::IdRule::Key(_) => None,
+        };
+        let templates: Vec<_> = [Some(&self.index), id, self.routing.as_ref()].into_iter().flatten().collect();
+        let left_out = |(table, read): (&Arc<TableInfo>, &Vec<usize>)| {
+            let shares_places = !exclusive.contains(&table.relation.id);
+            Needs { table, read, templates: &templates, shares_places }.left_out()
+        };
+        self.tables.iter().zip(read).map(left_out).collect()
     }
 
     pub fn chain(&self) -> Chain {
@@ -238,9 +264,11 @@ fn look_at_plugins(stages: &[Stage], tables: &[Arc<TableInfo>], subject: &str, f
     }
 }
 
-/// The sugar `where` first, the user's stages next, the sugar `columns` last.
-fn stages(stream: &config::Stream, plugins: &mut Plugins) -> Result<Vec<Stage>> {
+/// The sugar `where` first, the user's stages next, the sugar `columns` last; and the predicates of the shipped filters among
+/// them that stand before all else.
+fn stages(stream: &config::Stream, plugins: &mut Plugins) -> Result<(Vec<Stage>, Vec<String>)> {
     let mut stages = Vec::new();
+    let mut filters: Vec<String> = stream.filter.iter().cloned().collect();
     let shipped = |plugins: &mut Plugins, name: &str, config: Value| -> Result<Stage> {
         let limits = Limits::default();
         Ok(Stage {
@@ -266,6 +294,9 @@ fn stages(stream: &config::Stream, plugins: &mut Plugins) -> Result<Vec<Stage>> 
                 stage.name
             )));
         }
+        if let Some(predicate) = needs::predicate(stage).filter(|_| filters.len() == stages.len()) {
+            filters.push(predicate.to_owned());
+        }
         let limits = stage.limits;
         let mut config = stage.config.clone().unwrap_or_else(|| json!({}));
         for (name, secret) in &stage.secrets {
@@ -283,7 +314,7 @@ fn stages(stream: &config::Stream, plugins: &mut Plugins) -> Result<Vec<Stage>> 
             stages.push(shipped(plugins, "select", json!({ "columns": fields }))?);
         }
     }
-    Ok(stages)
+    Ok((stages, filters))
 }
 
 type Templates = (encode::IdRule, encode::Template, Option<encode::Template>);
@@ -366,7 +397,8 @@ fn look_at_ids(
     }
 }
 
-/// Opens all plugins on each table, so that what they refuse is known before a row flows.
+/// Opens all plugins on each table, so that what they refuse is known before a row flows. Gives also which columns of each table
+/// they and the documents read.
 fn open(
     stream: &config::Stream,
     stages: &[Stage],
@@ -374,9 +406,9 @@ fn open(
     index: &encode::Template,
     subject: &str,
     findings: &mut Findings,
-) -> Option<Vec<IndexPlan>> {
+) -> Option<(Vec<IndexPlan>, Vec<Vec<usize>>)> {
     let mut chain = Chain::new(stages.to_vec()).with_primary_keys(keys(tables));
-    let mut indices: Vec<IndexPlan> = Vec::new();
+    let (mut indices, mut read): (Vec<IndexPlan>, _) = (Vec::new(), Vec::with_capacity(tables.len()));
     for table in tables {
         let opened = match chain.open(&table.relation) {
             Ok(opened) => opened,
@@ -385,6 +417,7 @@ fn open(
                 return None;
             }
         };
+        read.push(opened.needed);
         look_at_fields(&opened.schema, &table.relation, subject, findings);
         if let Some(named) = &opened.named {
             look_at_naming(named, table, subject, findings);
@@ -416,7 +449,7 @@ fn open(
         }
     }
     let _ = index;
-    Some(indices)
+    Some((indices, read))
 }
 
 /// An update or a delete has to tell which documents its row had.

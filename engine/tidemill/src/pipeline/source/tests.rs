@@ -24,7 +24,8 @@ fn stream(settled: u64) -> Held {
     let report = Report { settled: Lsn(settled), standing: Standing::Running, failed: None, read: (0, HashSet::new()) };
     let (sender, report) = watch::channel(report);
     let tables = [TABLE].into();
-    let handle = StreamHandle { name: "s".into(), jobs, wishes, report, tables, attached: true, from: Lsn(settled) };
+    let (name, left_out, from) = ("s".into(), HashMap::new(), Lsn(settled));
+    let handle = StreamHandle { name, jobs, wishes, report, tables, left_out, attached: true, from };
     Held { handle, report: sender, _jobs: jobs_out, _wishes: wishes_out }
 }
 

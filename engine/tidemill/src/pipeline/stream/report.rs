@@ -1,10 +1,11 @@
 //! How a stream stands, for the source, for `status` and for `/readyz`; and the source's hold on it.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use tidemill_change::{Lsn, TableId};
+use tidemill_change::{LeftOut, Lsn, Relation, TableId};
 use tokio::sync::{mpsc, watch};
 
 use super::StreamTask;
@@ -50,6 +51,8 @@ pub(crate) struct StreamHandle {
     pub(crate) wishes: mpsc::Sender<Wish>,
     pub(crate) report: watch::Receiver<Report>,
     pub(crate) tables: HashSet<TableId>,
+    /// Of those tables, as they looked when the stream began, the columns that it does not read.
+    pub(crate) left_out: HashMap<TableId, (Arc<Relation>, LeftOut)>,
     /// Takes part in what the source reads now.
     pub(crate) attached: bool,
     /// What it had settled when the source last began.

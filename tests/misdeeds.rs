@@ -122,6 +122,10 @@ fn misdeeds() -> Vec<Misdeed> {
     ]
 }
 
+fn hostile() -> Vec<u8> {
+    fs::read(format!("{}/../../plugins/fixtures/hostile.wasm", env!("CARGO_MANIFEST_DIR"))).unwrap()
+}
+
 /// Documents by the `id` in them, which some of them have not.
 fn ids(world: &World, index: &str) -> Vec<i64> {
     let documents = world.documents(index);
@@ -205,6 +209,53 @@ fn look(world: &World, misdeed: &Misdeed, status: &Value) {
             assert_eq!(ids(world, stream).len(), ROWS as usize, "{stream}");
         }
     }
+}
+
+/// Every row comes alone: no batch tells by itself that the plugin is broken.
+#[test]
+fn a_plugin_that_fails_row_after_row_pauses_its_stream_and_leaves_the_dead_letters_empty_but_for_few() {
+    let world = World::new("row_after_row");
+    world.file("hostile.wasm", hostile());
+    world.sql.run("CREATE TABLE rows (id bigint PRIMARY KEY, name text)");
+    let trap = of("trap", &[], End::Paused("")).yaml();
+    let patient =
+        Misdeed { stream: "patient", ..of("trap", &[], End::Paused("")).limit("failing_in_a_row", json!(1000)) };
+    let streams = format!("streams:\n  - {{ name: honest, from: public.rows }}\n{trap}{}", patient.yaml());
+    world.config(&streams);
+    let mut engine = world.start();
+    engine.await_log("streaming");
+    let rows = 20;
+    for row in 1..=rows {
+        world.sql.run(&format!("INSERT INTO rows VALUES ({row}, 'name')"));
+        world.await_documents("honest", |documents| documents.len() == row);
+    }
+    let letters = |stream| {
+        let list = world.tidemill(&["dead-letters", "list", "--stream", stream, "--json"]).json();
+        list["dead_letters"].as_array().unwrap().clone()
+    };
+    await_some(PATIENCE, || (letters("patient").len() == rows).then_some(())).expect("a letter for each row");
+    let status = await_some(PATIENCE, || {
+        let status = world.tidemill(&["status", "--json"]).json()["streams"].as_array()?.clone();
+        (status[1]["state"] == "paused").then_some(status)
+    });
+    let status = status.unwrap_or_else(|| panic!("not paused: {}", world.tidemill(&["status"]).stdout));
+    let reason = status[1]["reason"].as_str().unwrap();
+    for part in [
+        "stage `hostile.wasm`",
+        "hostile.wasm` fails for",
+        "rows in a row",
+        "`limits.failing_in_a_row`",
+        "asked to trap",
+    ] {
+        assert!(reason.contains(part), "`{part}` is not in: {reason}");
+    }
+    // What came before the row that was too much stays a dead letter.
+    let few = letters("trap");
+    assert!((1..8).contains(&few.len()), "{few:?}");
+    assert_eq!((&status[0]["state"], &status[2]["state"]), (&json!("streaming"), &json!("streaming")));
+    assert_eq!(status[2]["dead_letters"], rows);
+    assert_eq!(engine.stop(), 0);
+    world.drop_slot();
 }
 
 /// What is wrong before any row flows is refused by `check`, and nothing runs.

@@ -98,7 +98,10 @@ fn poison_rows_are_found_in_few_calls() {
 
 #[test]
 fn a_plugin_that_fails_for_row_after_row_is_broken() {
-    fatal(misdeed("trap"), "its plugin fails on more than 64 rows of one batch: raise `limits.failing_rows`");
+    fatal(
+        misdeed("trap"),
+        "its plugin `hostile` fails on more than 64 rows of one batch: mend it, or raise `limits.failing_rows`",
+    );
     let most: Vec<i64> = (0..90).collect();
     fatal(misdeed_at("trap", &most), "more than 64 rows");
     let mut patient = misdeed_at("trap", &most);
@@ -106,7 +109,40 @@ fn a_plugin_that_fails_for_row_after_row_is_broken() {
     let most: Vec<u32> = (0..90).collect();
     rejected(patient, 100, &most, "trap", "asked to trap");
     let error = run(&mut chain(&[misdeed("trap")]), 8).unwrap_err();
-    assert!(error.is_fatal() && error.to_string().contains("fails on each of 8 rows"), "{error}");
+    assert!(error.is_fatal() && error.to_string().contains("fails for 8 rows in a row and none passes"), "{error}");
+}
+
+#[test]
+fn it_is_broken_however_small_its_batches_are() {
+    let at = |rows: &[i64]| misdeed_at("trap", rows);
+    let mut broken = chain(&[at(&[0, 1, 2])]);
+    // After the error, as after `resume`, it is counted anew.
+    for _ in 0..2 {
+        for batch in 0..7 {
+            assert_eq!(run(&mut broken, 1).unwrap().rejects.len(), 1, "{batch}");
+        }
+        let error = run(&mut broken, 1).unwrap_err();
+        assert!(error.is_fatal(), "{error}");
+        for part in ["`hostile` fails for 8 rows in a row", "raise `limits.failing_in_a_row`", "asked to trap"] {
+            assert!(error.to_string().contains(part), "`{part}` is not in: {error}");
+        }
+    }
+    // A row that passes ends the count.
+    for _ in 0..3 {
+        for _ in 0..2 {
+            assert_eq!(run(&mut broken, 3).unwrap().rejects.len(), 3);
+        }
+        assert_eq!(run(&mut broken, 4).unwrap().of, [3]);
+    }
+    let mut strict = at(&[0]);
+    strict.limits.failing_in_a_row = 1;
+    fatal_at_once(strict);
+}
+
+#[track_caller]
+fn fatal_at_once(stage: Stage) {
+    let error = run(&mut chain(&[stage]), 1).unwrap_err();
+    assert!(error.is_fatal() && error.to_string().contains("fails for 1 rows in a row"), "{error}");
 }
 
 #[test]
@@ -118,7 +154,10 @@ fn a_deadline_ends_what_does_not_end() {
 
 #[test]
 fn loops_on_every_row_do_not_hold_the_stream_for_hours() {
-    fatal(within(20, misdeed("loop")), "fails again and again");
+    fatal(
+        within(20, misdeed("loop")),
+        "passes its deadline again and again (33 calls of one batch): mend it, or raise `limits.deadline`",
+    );
 }
 
 #[test]

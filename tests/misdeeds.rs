@@ -254,7 +254,45 @@ fn a_plugin_that_fails_row_after_row_pauses_its_stream_and_leaves_the_dead_lette
     assert!((1..8).contains(&few.len()), "{few:?}");
     assert_eq!((&status[0]["state"], &status[2]["state"]), (&json!("streaming"), &json!("streaming")));
     assert_eq!(status[2]["dead_letters"], rows);
+    // Each row cost an instance, and its letter tells of whose code that was.
+    let stage = &status[2]["stages"][0];
+    assert!(stage["restarts"].as_u64() >= Some(rows as u64 - 1) && stage["failures"] == rows, "{stage}");
+    assert!(stage["memory_bytes"].as_u64() >= Some(64 << 10), "{stage}");
+    assert_eq!((&status[2]["slowest_stage"], &status[0]["slowest_stage"]), (&json!("hostile.wasm"), &Value::Null));
+    let path = world.dir.path().join("hostile.wasm");
+    let digest = world.sql.one(&format!("SELECT encode(sha256(pg_read_binary_file('{}')), 'hex')", path.display()));
+    let letter = world.tidemill(&["dead-letters", "show", &letters("patient")[0]["id"].to_string(), "--json"]).json();
+    assert_eq!(letter["plugin_sha256"], json!(digest), "{letter}");
+    // A reason of many lines is one line of the table.
+    let shown = world.tidemill(&["status"]).succeeded().stdout;
+    assert!(reason.lines().count() > 2 && shown.lines().count() == 5, "{shown}");
+    assert!(shown.contains("panicked at") && shown.contains("…; then `tidemill resume trap`"), "{shown}");
     assert_eq!(engine.stop(), 0);
+    world.drop_slot();
+}
+
+#[test]
+fn what_a_plugin_says_has_its_level_and_what_is_too_much_is_told_with_its_limit() {
+    let world = World::new("said");
+    world.file("hostile.wasm", hostile());
+    world.sql.run("CREATE TABLE rows (id bigint PRIMARY KEY, name text); INSERT INTO rows VALUES (1, 'a'), (2, 'b')");
+    let streams = [of("log-flood", &[], End::All), of("metric-flood", &[], End::All), of("trap", &[1], End::All)];
+    world.config(&format!("streams:\n{}", streams.iter().map(Misdeed::yaml).collect::<String>()));
+    let run = world.tidemill(&["run", "--until-caught-up", "--log-level", "warn"]);
+    assert_eq!(run.code, 0, "{run}");
+    let said = run.stderr;
+    let line = |words: &[&str]| said.lines().find(|line| words.iter().all(|word| line.contains(word)));
+    for words in [
+        ["WARN", "log-flood", "hostile.wasm", "dropped=9900", "limit=100", "`limits.log_lines`"],
+        ["WARN", "metric-flood", "hostile.wasm", "dropped=9936", "limit=64", "`limits.metrics`"],
+    ] {
+        assert!(line(&words).is_some(), "no line has all of {words:?}: {said}");
+    }
+    assert!(line(&["ERROR plugin: panicked at hostile/src/lib.rs"]).is_some(), "{said}");
+    assert!(!said.contains("plugin: line 0"), "{said}");
+    world.tidemill(&["backfill", "log-flood"]).succeeded();
+    let said = world.catch_up().stderr;
+    assert!(said.lines().any(|line| line.contains("INFO") && line.contains("plugin: line 0")), "{said}");
     world.drop_slot();
 }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use tidemill_change::Staged;
-use tidemill_stage::{Chain, Error, Level, Metric, Stage};
+use tidemill_stage::{Beyond, Chain, Error, Level, Metric, Stage};
 
 use crate::harness::{chain, check, hostile, int_column, keep, names, numbered, splitter, stage, text_column};
 
@@ -272,7 +272,7 @@ fn what_a_guest_says_is_bounded() {
     let logs = chain.take_logs();
     // So many a second: the machine may be slow.
     assert!((100..=1000).contains(&logs.lines.len()), "{} lines", logs.lines.len());
-    assert_eq!(logs.lines.len() as u64 + logs.dropped, 20 * 10_000);
+    assert_eq!(logs.lines.len() as u64 + logs.beyond["hostile"].lines, 20 * 10_000);
     assert!(logs.lines.iter().all(|line| line.stage == "hostile"));
     assert_eq!((logs.lines[0].level, logs.lines[0].message.as_str()), (Level::Info, "line 0"));
     assert!(chain.take_logs().lines.is_empty());
@@ -288,6 +288,7 @@ fn what_a_guest_says_is_bounded() {
     assert_eq!(metrics.len(), 64);
     assert!(metrics.values().all(|metric| *metric == Metric::Count(2)));
     assert!(chain.take_metrics().is_empty());
+    assert_eq!(chain.take_logs().beyond["hostile"], Beyond { lines: 0, metrics: 2 * (10_000 - 64) });
 
     let mut long = self::chain(&[misdeed_at("reject-long", &[0])]);
     assert!(run(&mut long, 1).unwrap().rejects[0].message.len() <= 4096);
@@ -343,27 +344,32 @@ fn what_a_guest_keeps_cannot_move_a_row() {
 
 #[test]
 fn chance_costs_rows_and_never_the_others() {
-    let staged = run(&mut chain(&[misdeed("random")]), 1000).unwrap();
-    assert_eq!(staged.of.len() + staged.rejects.len(), 1000);
-    assert!(staged.rejects.iter().all(|reject| reject.code == "trap"));
+    let mut chain = chain(&[misdeed("random")]);
+    // A row alone on a new instance is hit, and so is an odd number, whose halves then pass.
+    let lone = run(&mut chain, 1).unwrap();
+    assert_eq!((lone.of.len(), lone.rejects.len()), (0, 1));
+    let staged = run(&mut chain, 39).unwrap();
+    assert_eq!(staged.of.len() + staged.rejects.len(), 39);
+    let stats = chain.stats().next().unwrap().1;
+    assert!(stats.failures >= 2 && !staged.of.is_empty(), "{stats:?}");
+    assert!(lone.rejects.iter().chain(&staged.rejects).all(|reject| reject.code == "trap"));
     others_go_on();
 }
 
 #[test]
 fn a_call_that_takes_most_of_its_deadline_passes() {
     let slow = |deadline| within(deadline, hostile(r#"{"misdeed": "slow", "amount": 20000000}"#));
-    let mut measured = chain(&[slow(60_000)]);
-    run(&mut measured, 100).unwrap();
-    let took = measured.stats().next().unwrap().1.busy;
-    let deadline = took.as_millis() as u64 * 10 / 9 + 10;
-    // Where the machine is slower this time, halves of the batch pass, or some rows are told to have taken too long.
-    match run(&mut chain(&[slow(deadline)]), 100) {
-        Ok(staged) => {
-            assert_eq!(staged.of.len() + staged.rejects.len(), 100);
-            assert!(staged.rejects.iter().all(|reject| reject.code == "deadline"));
-        }
-        Err(error) => assert!(error.to_string().contains("within its deadline"), "{error}"),
-    }
+    // Where the machine was slower the second time, it is measured anew.
+    let passed = (0..20).any(|_| {
+        let mut measured = chain(&[slow(60_000)]);
+        run(&mut measured, 100).unwrap();
+        let deadline = measured.stats().next().unwrap().1.busy.mul_f64(1.3);
+        let mut chain = chain(&[slow(deadline.as_millis() as u64)]);
+        let Ok(staged) = run(&mut chain, 100) else { return false };
+        let stats = *chain.stats().next().unwrap().1;
+        stats.failures == 0 && stats.busy > deadline / 2 && (staged.of.len(), staged.rejects.len()) == (100, 0)
+    });
+    assert!(passed, "no call that took more than half of its deadline passed");
     others_go_on();
 }
 

@@ -368,10 +368,18 @@ fn probes_and_metrics() {
         "tidemill_stage_rows_out_total{stream=\"products\",stage=\"hostile.wasm\"} 2",
         "tidemill_stage_rows_rejected_total{stream=\"products\",stage=\"hostile.wasm\"} 0",
         "tidemill_stage_failures_total{stream=\"products\",stage=\"hostile.wasm\"} 0",
+        "tidemill_stage_restarts_total{stream=\"products\",stage=\"hostile.wasm\"} 0",
         "tidemill_plugin_count_total{stream=\"products\",stage=\"hostile.wasm\",name=\"m0\"} 1",
     ] {
         assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
     }
+    let value = |name: &str| {
+        let label = format!("tidemill_stage_{name}{{stream=\"products\",stage=\"hostile.wasm\"}} ");
+        text.lines().find_map(|line| line.strip_prefix(&label)?.parse::<u64>().ok())
+    };
+    // Whether it was compiled before, another story knows.
+    assert!(value("compilations_total").is_some_and(|times| times <= 1), "{text}");
+    assert!(value("memory_bytes").is_some_and(|bytes| bytes >= 64 << 10), "{text}");
     let busy = text.lines().find(|line| line.starts_with("tidemill_stage_busy_seconds_total{stream=\"products\""));
     let busy = busy.and_then(|line| line.rsplit(' ').next()?.parse::<f64>().ok());
     assert!(busy.is_some_and(|busy| busy > 0.0), "{text}");

@@ -122,6 +122,10 @@ fn misdeeds() -> Vec<Misdeed> {
     ]
 }
 
+fn hostile() -> Vec<u8> {
+    fs::read(format!("{}/../../plugins/fixtures/hostile.wasm", env!("CARGO_MANIFEST_DIR"))).unwrap()
+}
+
 /// Documents by the `id` in them, which some of them have not.
 fn ids(world: &World, index: &str) -> Vec<i64> {
     let documents = world.documents(index);
@@ -205,6 +209,91 @@ fn look(world: &World, misdeed: &Misdeed, status: &Value) {
             assert_eq!(ids(world, stream).len(), ROWS as usize, "{stream}");
         }
     }
+}
+
+/// Every row comes alone: no batch tells by itself that the plugin is broken.
+#[test]
+fn a_plugin_that_fails_row_after_row_pauses_its_stream_and_leaves_the_dead_letters_empty_but_for_few() {
+    let world = World::new("row_after_row");
+    world.file("hostile.wasm", hostile());
+    world.sql.run("CREATE TABLE rows (id bigint PRIMARY KEY, name text)");
+    let trap = of("trap", &[], End::Paused("")).yaml();
+    let patient =
+        Misdeed { stream: "patient", ..of("trap", &[], End::Paused("")).limit("failing_in_a_row", json!(1000)) };
+    let streams = format!("streams:\n  - {{ name: honest, from: public.rows }}\n{trap}{}", patient.yaml());
+    world.config(&streams);
+    let mut engine = world.start();
+    engine.await_log("streaming");
+    let rows = 20;
+    for row in 1..=rows {
+        world.sql.run(&format!("INSERT INTO rows VALUES ({row}, 'name')"));
+        world.await_documents("honest", |documents| documents.len() == row);
+    }
+    let letters = |stream| {
+        let list = world.tidemill(&["dead-letters", "list", "--stream", stream, "--json"]).json();
+        list["dead_letters"].as_array().unwrap().clone()
+    };
+    await_some(PATIENCE, || (letters("patient").len() == rows).then_some(())).expect("a letter for each row");
+    let status = await_some(PATIENCE, || {
+        let status = world.tidemill(&["status", "--json"]).json()["streams"].as_array()?.clone();
+        (status[1]["state"] == "paused").then_some(status)
+    });
+    let status = status.unwrap_or_else(|| panic!("not paused: {}", world.tidemill(&["status"]).stdout));
+    let reason = status[1]["reason"].as_str().unwrap();
+    for part in [
+        "stage `hostile.wasm`",
+        "hostile.wasm` fails for",
+        "rows in a row",
+        "`limits.failing_in_a_row`",
+        "asked to trap",
+    ] {
+        assert!(reason.contains(part), "`{part}` is not in: {reason}");
+    }
+    // What came before the row that was too much stays a dead letter.
+    let few = letters("trap");
+    assert!((1..8).contains(&few.len()), "{few:?}");
+    assert_eq!((&status[0]["state"], &status[2]["state"]), (&json!("streaming"), &json!("streaming")));
+    assert_eq!(status[2]["dead_letters"], rows);
+    // Each row cost an instance, and its letter tells of whose code that was.
+    let stage = &status[2]["stages"][0];
+    assert!(stage["restarts"].as_u64() >= Some(rows as u64 - 1) && stage["failures"] == rows, "{stage}");
+    assert!(stage["memory_bytes"].as_u64() >= Some(64 << 10), "{stage}");
+    assert_eq!((&status[2]["slowest_stage"], &status[0]["slowest_stage"]), (&json!("hostile.wasm"), &Value::Null));
+    let path = world.dir.path().join("hostile.wasm");
+    let digest = world.sql.one(&format!("SELECT encode(sha256(pg_read_binary_file('{}')), 'hex')", path.display()));
+    let letter = world.tidemill(&["dead-letters", "show", &letters("patient")[0]["id"].to_string(), "--json"]).json();
+    assert_eq!(letter["plugin_sha256"], json!(digest), "{letter}");
+    // A reason of many lines is one line of the table.
+    let shown = world.tidemill(&["status"]).succeeded().stdout;
+    assert!(reason.lines().count() > 2 && shown.lines().count() == 5, "{shown}");
+    assert!(shown.contains("panicked at") && shown.contains("…; then `tidemill resume trap`"), "{shown}");
+    assert_eq!(engine.stop(), 0);
+    world.drop_slot();
+}
+
+#[test]
+fn what_a_plugin_says_has_its_level_and_what_is_too_much_is_told_with_its_limit() {
+    let world = World::new("said");
+    world.file("hostile.wasm", hostile());
+    world.sql.run("CREATE TABLE rows (id bigint PRIMARY KEY, name text); INSERT INTO rows VALUES (1, 'a'), (2, 'b')");
+    let streams = [of("log-flood", &[], End::All), of("metric-flood", &[], End::All), of("trap", &[1], End::All)];
+    world.config(&format!("streams:\n{}", streams.iter().map(Misdeed::yaml).collect::<String>()));
+    let run = world.tidemill(&["run", "--until-caught-up", "--log-level", "warn"]);
+    assert_eq!(run.code, 0, "{run}");
+    let said = run.stderr;
+    let line = |words: &[&str]| said.lines().find(|line| words.iter().all(|word| line.contains(word)));
+    for words in [
+        ["WARN", "log-flood", "hostile.wasm", "dropped=9900", "limit=100", "`limits.log_lines`"],
+        ["WARN", "metric-flood", "hostile.wasm", "dropped=9936", "limit=64", "`limits.metrics`"],
+    ] {
+        assert!(line(&words).is_some(), "no line has all of {words:?}: {said}");
+    }
+    assert!(line(&["ERROR plugin: panicked at hostile/src/lib.rs"]).is_some(), "{said}");
+    assert!(!said.contains("plugin: line 0"), "{said}");
+    world.tidemill(&["backfill", "log-flood"]).succeeded();
+    let said = world.catch_up().stderr;
+    assert!(said.lines().any(|line| line.contains("INFO") && line.contains("plugin: line 0")), "{said}");
+    world.drop_slot();
 }
 
 /// What is wrong before any row flows is refused by `check`, and nothing runs.

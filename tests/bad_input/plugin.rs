@@ -120,7 +120,10 @@ fn a_plugin_of_another_digest() {
     world.file("mine.wasm", std::fs::read(shipped).expect("the shipped plugin"));
     with_plugin(&world, &format!("mine.wasm, sha256: {}, config: {{ predicate: in_stock }}", "ab".repeat(32)));
     both_refuse(&world, 1, &["mine.wasm", "sha256"]);
-    with_plugin(&world, "mine.wasm, config: { predicate: in_stock }");
+    let path = world.dir.path().join("mine.wasm");
+    let digest = format!("SELECT encode(sha256(pg_read_binary_file('{}')), 'hex')", path.display());
+    let digest = world.sql.one(&digest);
+    with_plugin(&world, &format!("mine.wasm, sha256: {digest}, config: {{ predicate: in_stock }}"));
     is_mended(&world);
     world.drop_slot();
 }

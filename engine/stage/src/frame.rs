@@ -85,6 +85,11 @@ impl Frame {
         self.rows
     }
 
+    /// Whether its rows are only there to be named.
+    pub(crate) fn removes(&self) -> bool {
+        self.known.removes
+    }
+
     /// A column, and which of its rows are the frame's rows from `from` on.
     pub(crate) fn column(&self, given: Given, from: usize, len: usize) -> (&ArrayRef, RowsOf<'_>) {
         let (array, origin) = match given {

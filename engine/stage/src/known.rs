@@ -22,7 +22,7 @@ pub(crate) enum Known {
 #[derive(Debug)]
 pub(crate) struct KnownColumns {
     /// Rows of which only names are wanted, since they are there no more.
-    removes: bool,
+    pub(crate) removes: bool,
     /// For each row its change; made with the first column.
     of: Option<Vec<u32>>,
     made: BTreeMap<Known, ArrayRef>,

@@ -39,7 +39,7 @@ pub use error::Error;
 pub use grants::{Folder, Grants, Identity, givers};
 pub use limits::Limits;
 pub use plugin::{Plugin, World};
-pub use said::{Level, LogLine, Logs, Metric};
+pub use said::{Beyond, Level, LogLine, Logs, Metric};
 pub use stage::{Required, Stage, StageStats};
 
 // Columns cross as they lie in memory, and the contract says little-endian.

@@ -27,6 +27,9 @@ pub struct Limits {
     pub metrics: usize,
     /// `failing_rows`: rows of one batch that may each make the plugin fail. More, and it is the plugin that is broken.
     pub failing_rows: usize,
+    /// `failing_in_a_row`: rows one after the other, over any number of batches, that each make the plugin fail while none passes. So
+    /// many, and it is the plugin that is broken, also where each batch is a single row.
+    pub failing_in_a_row: usize,
 }
 
 impl Limits {
@@ -49,6 +52,7 @@ impl Default for Limits {
             log_lines: 100,
             metrics: 64,
             failing_rows: 64,
+            failing_in_a_row: 8,
         }
     }
 }
@@ -72,8 +76,6 @@ pub(crate) const METRIC_NAME_BYTES_MAX: usize = 64;
 /// The code and the message of a rejected row; the rest is cut.
 pub(crate) const REJECT_CODE_BYTES_MAX: usize = 64;
 pub(crate) const REJECT_MESSAGE_BYTES_MAX: usize = 4096;
-/// A batch of at least so many rows of which every single one makes the plugin fail tells the same.
-pub(crate) const POISON_BATCH_ROWS_MIN: usize = 8;
 /// Calls of one batch that may pass their deadline: enough to find two rows among 10,000, little enough that a
 /// stream does not stand for hours.
 pub(crate) const DEADLINES_A_BATCH_MAX: usize = 32;

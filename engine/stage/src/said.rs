@@ -22,8 +22,17 @@ pub struct LogLine {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Logs {
     pub lines: Vec<LogLine>,
-    /// Lines that were not kept because there were too many.
-    pub dropped: u64,
+    /// What was not kept of the stages that said too much.
+    pub beyond: BTreeMap<String, Beyond>,
+}
+
+/// What of a stage was not kept because it was beyond a limit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Beyond {
+    /// Lines: `log_lines`.
+    pub lines: u64,
+    /// Counts and values of metrics whose names were too many: `metrics`.
+    pub metrics: u64,
 }
 
 /// A metric of a guest's own.
@@ -38,7 +47,7 @@ pub enum Metric {
 #[derive(Debug)]
 pub(crate) struct Said {
     lines: Vec<(Level, String)>,
-    dropped: u64,
+    beyond: Beyond,
     metrics: BTreeMap<String, Metric>,
     lines_max: usize,
     metrics_max: usize,
@@ -46,14 +55,14 @@ pub(crate) struct Said {
 
 impl Said {
     pub(crate) fn new(lines_max: usize, metrics_max: usize) -> Said {
-        Said { lines: Vec::new(), dropped: 0, metrics: BTreeMap::new(), lines_max, metrics_max }
+        Said { lines: Vec::new(), beyond: Beyond::default(), metrics: BTreeMap::new(), lines_max, metrics_max }
     }
 
     pub(crate) fn log(&mut self, level: Level, message: String) {
         if self.lines.len() < self.lines_max {
             self.lines.push((level, cut(message, LOG_LINE_BYTES_MAX)));
         } else {
-            self.dropped += 1;
+            self.beyond.lines += 1;
         }
     }
 
@@ -67,6 +76,7 @@ impl Said {
         }
         if !self.metrics.contains_key(name) {
             if self.metrics.len() >= self.metrics_max {
+                self.beyond.metrics += 1;
                 return None;
             }
             self.metrics.insert(name.to_owned(), Metric::Count(0));
@@ -118,12 +128,19 @@ impl Rate {
 impl Heard {
     /// Takes over what an instance of the stage said.
     pub(crate) fn take(&mut self, stage: &str, said: &mut Said) {
-        self.logs.dropped += std::mem::take(&mut said.dropped);
         if !said.lines.is_empty() {
             self.take_lines(stage, said, Instant::now());
         }
         for (name, metric) in std::mem::take(&mut said.metrics) {
-            self.add_metric(stage, name, metric, said.metrics_max);
+            if !self.add_metric(stage, name, metric, said.metrics_max) {
+                said.beyond.metrics += 1;
+            }
+        }
+        let Beyond { lines, metrics } = std::mem::take(&mut said.beyond);
+        if lines + metrics > 0 {
+            let beyond = self.logs.beyond.entry(stage.to_owned()).or_default();
+            beyond.lines += lines;
+            beyond.metrics += metrics;
         }
     }
 
@@ -136,16 +153,17 @@ impl Heard {
             if rate.allows(said.lines_max, now) && self.logs.lines.len() < LOG_LINES_MAX {
                 self.logs.lines.push(LogLine { stage: stage.to_owned(), level, message });
             } else {
-                self.logs.dropped += 1;
+                said.beyond.lines += 1;
             }
         }
     }
 
-    fn add_metric(&mut self, stage: &str, name: String, metric: Metric, names_max: usize) {
+    /// Whether there was room for it.
+    fn add_metric(&mut self, stage: &str, name: String, metric: Metric, names_max: usize) -> bool {
         let key = (stage.to_owned(), name);
         if !self.metric_names.contains(&key) {
             if self.metric_names.iter().filter(|(of, _)| of == stage).count() >= names_max {
-                return;
+                return false;
             }
             self.metric_names.insert(key.clone());
         }
@@ -153,6 +171,7 @@ impl Heard {
             (Some(Metric::Count(sum)), Metric::Count(add)) => *sum = sum.saturating_add(add),
             _ => drop(self.metrics.insert(key, metric)),
         }
+        true
     }
 
     pub(crate) fn take_logs(&mut self) -> Logs {
@@ -172,12 +191,13 @@ mod tests {
     fn lines_beyond_the_rate_are_counted_and_the_next_second_has_room_again() {
         let (mut heard, mut said) = (Heard::default(), Said::new(3, 1));
         let mut second = |heard: &mut Heard, now: Instant| {
+            let before = said.beyond.lines;
             for call in 0..4 {
                 (0..2).for_each(|line| said.log(Level::Info, format!("{call} {line}")));
                 heard.take_lines("a", &mut said, now);
             }
             let logs = heard.take_logs();
-            (logs.lines.len(), logs.dropped)
+            (logs.lines.len(), said.beyond.lines - before)
         };
         let begin = Instant::now();
         assert_eq!(second(&mut heard, begin), (3, 5));

@@ -23,7 +23,7 @@ use crate::frame::Frame;
 use crate::grants::Grants;
 use crate::instance::{Failed, GuestPlan, Instance, NotOpened};
 use crate::known::Known;
-use crate::limits::{DEADLINES_A_BATCH_MAX, POISON_BATCH_ROWS_MIN};
+use crate::limits::DEADLINES_A_BATCH_MAX;
 use crate::plan::{From, Given, Plan};
 use crate::push::Scratch;
 use crate::said::Heard;
@@ -109,6 +109,8 @@ pub(crate) struct OpenStage {
     has_answered: bool,
     /// The largest batch that is tried.
     rows_max: usize,
+    /// Rows that made the plugin fail since the last batch of which one passed.
+    failed_in_a_row: usize,
 }
 
 /// A piece of a frame and what came of it.
@@ -117,6 +119,8 @@ struct Part {
     from: usize,
     len: usize,
     answer: Answer,
+    /// Why its one row made the plugin fail, where it did.
+    failed: Option<String>,
 }
 
 impl OpenStage {
@@ -142,6 +146,7 @@ impl OpenStage {
             instance: Some(instance),
             has_answered: false,
             rows_max: usize::MAX,
+            failed_in_a_row: 0,
         })
     }
 
@@ -209,6 +214,10 @@ impl OpenStage {
         let parts = self.parts(stage, frame, shared, stats);
         stats.busy += begin.elapsed();
         let parts = parts?;
+        // Rows that are only there to be named are the same ones once more.
+        if !frame.removes() {
+            self.count_failed(stage, &parts)?;
+        }
         self.apply(stage, frame, parts, stats);
         stats.rows_in += rows as u64;
         stats.rows_out += frame.rows() as u64;
@@ -233,14 +242,16 @@ impl OpenStage {
         let mut was_worn = false;
         while let Some((from, len)) = waiting.pop() {
             match self.call(stage, frame, (from, len), shared, stats)? {
-                Ok(answer) => parts.push(Part { from, len, answer }),
+                Ok(answer) => parts.push(Part { from, len, answer, failed: None }),
                 Err(failed) => {
                     stats.failures += 1;
                     deadlines += usize::from(failed.is_deadline);
                     if deadlines > DEADLINES_A_BATCH_MAX {
-                        let how_many = format!("{deadlines} calls of one batch");
+                        let how = format!("again and again ({deadlines} calls of one batch)");
+                        let way_out = "mend it, or raise `limits.deadline`";
+                        let plugin = stage.plugin.name();
                         return Err(fatal(format!(
-                            "its plugin fails again and again ({how_many}): {}",
+                            "its plugin `{plugin}` passes its deadline {how}: {way_out}: {}",
                             failed.message
                         )));
                     }
@@ -258,13 +269,12 @@ impl OpenStage {
                     poison += 1;
                     if poison > stage.limits.failing_rows {
                         let max = stage.limits.failing_rows;
-                        let how = format!("more than {max} rows of one batch: raise `limits.failing_rows`, or mend it");
-                        return Err(fatal(format!("its plugin fails on {how}: {}", failed.message)));
+                        let how = format!("more than {max} rows of one batch: mend it, or raise `limits.failing_rows`");
+                        let plugin = stage.plugin.name();
+                        return Err(fatal(format!("its plugin `{plugin}` fails on {how}: {}", failed.message)));
                     }
-                    if poison == rows && rows >= POISON_BATCH_ROWS_MIN {
-                        return Err(fatal(format!("its plugin fails on each of {rows} rows: {}", failed.message)));
-                    }
-                    parts.push(Part { from, len, answer: refuse(&self.plan, failed) });
+                    let why = Some(failed.message.clone());
+                    parts.push(Part { from, len, answer: refuse(&self.plan, failed), failed: why });
                 }
             }
         }
@@ -272,6 +282,26 @@ impl OpenStage {
             self.rows_max = parts.iter().map(|part| part.len).max().unwrap_or(self.rows_max);
         }
         Ok(parts)
+    }
+
+    /// A plugin that fails for row after row is broken, also where a batch is a single row: the stream pauses before its rows
+    /// fill the dead letters.
+    fn count_failed(&mut self, stage: &Stage, parts: &[Part]) -> Result<(), Error> {
+        let Some(last) = parts.iter().map(|part| part.failed.as_ref()).reduce(Option::and).flatten() else {
+            self.failed_in_a_row = 0;
+            return Ok(());
+        };
+        self.failed_in_a_row += parts.len();
+        if self.failed_in_a_row < stage.limits.failing_in_a_row {
+            return Ok(());
+        }
+        // After `resume` it is counted anew.
+        let rows = std::mem::take(&mut self.failed_in_a_row);
+        let plugin = stage.plugin.name();
+        let way_out = "mend it, or raise `limits.failing_in_a_row`";
+        let message =
+            format!("its plugin `{plugin}` fails for {rows} rows in a row and none passes: {way_out}: {last}");
+        Err(Error::new(Kind::Fatal, &stage.name, message))
     }
 
     /// One call. The outer error ends the batch.

@@ -296,6 +296,10 @@ pub(super) struct Limits {
     pub(super) metrics: Option<u32>,
     /// Rows of a batch that may each make it fail before the stream pauses; default: 64.
     pub(super) failing_rows: Option<u32>,
+    /// Rows one after the other, over any number of batches, that each make it fail while none passes, before the stream
+    /// pauses; default: 8.
+    #[schemars(range(min = 1))]
+    pub(super) failing_in_a_row: Option<u32>,
 }
 
 #[derive(Clone, Debug, Deserialize, JsonSchema)]

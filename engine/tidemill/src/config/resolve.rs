@@ -484,6 +484,7 @@ fn resolve_limits(place: &Place<'_>, raw: Option<raw::Limits>) -> Result<Limits,
         ("log_lines", raw.log_lines, 0, &mut limits.log_lines),
         ("metrics", raw.metrics, 0, &mut limits.metrics),
         ("failing_rows", raw.failing_rows, 0, &mut limits.failing_rows),
+        ("failing_in_a_row", raw.failing_in_a_row, 1, &mut limits.failing_in_a_row),
     ];
     for (key, count, min, limit) in counts {
         let Some(count) = count else { continue };

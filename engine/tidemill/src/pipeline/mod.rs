@@ -15,6 +15,7 @@ mod letters;
 mod observe;
 mod push;
 mod retry;
+mod said;
 mod source;
 mod stages;
 mod start;
@@ -44,6 +45,7 @@ use self::letters::Letters;
 use self::observe::Observed;
 pub use self::observe::StreamStatus;
 pub(crate) use self::retry::{Retried, retry_letters};
+use self::said::PluginLog;
 use self::source::{Bounds, Caps, End, Reader, Shared};
 use self::stages::Stages;
 pub use self::start::Changed;
@@ -303,6 +305,7 @@ impl Engine {
                 observed: Arc::clone(&observed),
                 stages: Stages::new(Arc::clone(metrics), &stream.name, &chain),
                 chain,
+                said: PluginLog::default(),
                 again,
                 seed: place as u64,
             };

@@ -10,6 +10,7 @@ use tidemill_stage::Chain;
 use tokio::sync::{mpsc, watch};
 
 use super::observe::Observed;
+use super::said::PluginLog;
 use super::stages::Stages;
 
 /// The first and the longest delay before a batch that a plugin asked for again is run again. How often is not counted: what
@@ -57,6 +58,7 @@ pub(crate) struct Worker {
     pub(crate) stream: String,
     pub(crate) observed: Arc<Observed>,
     pub(crate) stages: Stages,
+    pub(crate) said: PluginLog,
     /// Why a batch has to be run again, as long as it has to.
     pub(crate) again: watch::Sender<Option<String>>,
     pub(crate) seed: u64,
@@ -105,7 +107,7 @@ impl Worker {
         let mut failures = 0;
         loop {
             let passed = self.chain.run(Arc::clone(batch));
-            self.log();
+            self.said.take(&self.stream, &mut self.chain);
             self.stages.take(&mut self.chain);
             self.observed.stages(&self.chain);
             let error = match passed {
@@ -126,16 +128,6 @@ impl Worker {
                 }
                 std::thread::sleep(left.min(LOOK_INTERVAL));
             }
-        }
-    }
-
-    fn log(&mut self) {
-        let logs = self.chain.take_logs();
-        for line in &logs.lines {
-            tracing::info!(stream = self.stream, stage = line.stage, level = ?line.level, "plugin: {}", line.message);
-        }
-        if logs.dropped > 0 {
-            tracing::warn!(stream = self.stream, dropped = logs.dropped, "plugins logged more than is kept");
         }
     }
 }

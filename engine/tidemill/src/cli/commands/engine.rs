@@ -108,6 +108,16 @@ fn slowest_stage(stream: &Value) -> String {
     }
 }
 
+/// The first line of it and what to do then: a trap's goes on with where it was, which `--json` has.
+fn reason(stream: &Value) -> String {
+    let whole = stream["reason"].as_str().unwrap_or_default();
+    match (whole.split_once('\n'), whole.rsplit_once("; then `")) {
+        (None, _) => whole.to_owned(),
+        (Some((first, _)), None) => format!("{first} …"),
+        (Some((first, _)), Some((_, way_on))) => format!("{first} …; then `{way_on}"),
+    }
+}
+
 fn render(status: &Value) -> String {
     let text = |value: &Value| value.as_str().unwrap_or("-").to_owned();
     let number = |value: &Value| value.as_u64().map_or("-".to_owned(), count);
@@ -124,7 +134,7 @@ fn render(status: &Value) -> String {
                 number(&stream["dead_letters"]),
                 text(&stream["settled_lsn"]),
                 slowest_stage(stream),
-                stream["reason"].as_str().unwrap_or_default().to_owned(),
+                reason(stream),
             ]
         })
         .collect();

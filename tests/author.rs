@@ -146,6 +146,10 @@ fn a_component_is_inspected() {
     let opened = inspect(&schema).succeeded().json();
     assert_eq!(opened["requires"], json!(["price"]), "{opened}");
     assert_eq!(opened["outputs"][2], json!({ "name": "tags", "column": "tags" }), "{opened}");
+    assert_eq!(opened["naming"], Value::Null, "{opened}");
+    let of_name = inspect(&["where", "--json"]).succeeded().json();
+    assert_eq!((&of_name["sha256"], &of_name["world"]), (&found["sha256"], &json!("filter")));
+    names_are_told();
     let clock = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../plugins/fixtures/clock.wasm");
     inspect(&[clock.to_str().expect("plain")])
         .refused(1, &["fixture:clock/wall@1.0.0", "granted by nobody", "exports"]);
@@ -155,6 +159,21 @@ fn a_component_is_inspected() {
     run(folder.path(), &["plugin", "build", "core.wasm"]).refused(2, &["-o"]);
     run(folder.path(), &["plugin", "build", "core.wasm", "-o", "x.wasm"]).refused(2, &["--world"]);
     run(folder.path(), &["plugin", "build", "mine.wasm", "-o", "x.wasm"]).refused(2, &["no core module"]);
+}
+
+/// What a plugin names itself is no column of its documents, and told beside them.
+fn names_are_told() {
+    let inspect = |name: &str, more: &[&str]| {
+        let case = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../../plugins/{name}/cases/first"));
+        let file = |file: &str| case.join(file).display().to_string();
+        let (schema, config, grants) = (file("schema.json"), file("config.json"), file("grants.json"));
+        let args = ["plugin", "inspect", name, "--schema", &schema, "--config", &config, "--grants", &grants];
+        run(&case, &[&args, more].concat()).succeeded()
+    };
+    let naming = &inspect("route", &["--json"]).json()["naming"];
+    assert!(naming["index"].is_string() && naming["of"] == "row" && naming["many"] == false, "{naming}");
+    let told = inspect("route", &[]).stdout;
+    assert!(told.contains("\nnames    ") && told.contains("_index (within "), "{told}");
 }
 
 #[test]
@@ -271,7 +290,12 @@ fn two_plugins(folder: &Path) {
         folder,
         &["plugin", "replay", "rows.capture", "--plugin", "where", "--against", "where", "--config", PRICES],
     );
-    assert!(same.succeeded().stdout.contains("199 equal, 0 added, 0 removed, 0 changed"));
+    let same = same.succeeded();
+    assert!(same.stdout.contains("199 equal, 0 added, 0 removed, 0 changed"), "{same}");
+    let digest = std::fs::read_to_string(shipped("where").with_file_name("DIGESTS")).expect("it is committed");
+    let digest = digest.lines().find_map(|line| line.strip_prefix("where ")?.split(' ').nth(1)).expect("a digest");
+    // What the rows met when they were captured, and both sides now.
+    assert_eq!(same.stdout.matches(digest).count(), 3, "{same}");
     let other = r#"{"predicate": "price >= 10"}"#;
     let both =
         ["rows.capture", "--plugin", "where", "--against", "where", "--config", PRICES, "--against-config", other];

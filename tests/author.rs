@@ -7,7 +7,10 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use crate::harness::toolchain;
 use crate::harness::{Outcome, World, tidemill};
+
+mod first_plugin;
 
 /// A plugin with all that it depends on, compiled from nothing on a busy machine.
 const BUILD_PATIENCE: Duration = Duration::from_secs(400);
@@ -143,6 +146,10 @@ fn a_component_is_inspected() {
     let opened = inspect(&schema).succeeded().json();
     assert_eq!(opened["requires"], json!(["price"]), "{opened}");
     assert_eq!(opened["outputs"][2], json!({ "name": "tags", "column": "tags" }), "{opened}");
+    assert_eq!(opened["naming"], Value::Null, "{opened}");
+    let of_name = inspect(&["where", "--json"]).succeeded().json();
+    assert_eq!((&of_name["sha256"], &of_name["world"]), (&found["sha256"], &json!("filter")));
+    names_are_told();
     let clock = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../plugins/fixtures/clock.wasm");
     inspect(&[clock.to_str().expect("plain")])
         .refused(1, &["fixture:clock/wall@1.0.0", "granted by nobody", "exports"]);
@@ -152,6 +159,21 @@ fn a_component_is_inspected() {
     run(folder.path(), &["plugin", "build", "core.wasm"]).refused(2, &["-o"]);
     run(folder.path(), &["plugin", "build", "core.wasm", "-o", "x.wasm"]).refused(2, &["--world"]);
     run(folder.path(), &["plugin", "build", "mine.wasm", "-o", "x.wasm"]).refused(2, &["no core module"]);
+}
+
+/// What a plugin names itself is no column of its documents, and told beside them.
+fn names_are_told() {
+    let inspect = |name: &str, more: &[&str]| {
+        let case = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../../plugins/{name}/cases/first"));
+        let file = |file: &str| case.join(file).display().to_string();
+        let (schema, config, grants) = (file("schema.json"), file("config.json"), file("grants.json"));
+        let args = ["plugin", "inspect", name, "--schema", &schema, "--config", &config, "--grants", &grants];
+        run(&case, &[&args, more].concat()).succeeded()
+    };
+    let naming = &inspect("route", &["--json"]).json()["naming"];
+    assert!(naming["index"].is_string() && naming["of"] == "row" && naming["many"] == false, "{naming}");
+    let told = inspect("route", &[]).stdout;
+    assert!(told.contains("\nnames    ") && told.contains("_index (within "), "{told}");
 }
 
 #[test]
@@ -268,7 +290,12 @@ fn two_plugins(folder: &Path) {
         folder,
         &["plugin", "replay", "rows.capture", "--plugin", "where", "--against", "where", "--config", PRICES],
     );
-    assert!(same.succeeded().stdout.contains("199 equal, 0 added, 0 removed, 0 changed"));
+    let same = same.succeeded();
+    assert!(same.stdout.contains("199 equal, 0 added, 0 removed, 0 changed"), "{same}");
+    let digest = std::fs::read_to_string(shipped("where").with_file_name("DIGESTS")).expect("it is committed");
+    let digest = digest.lines().find_map(|line| line.strip_prefix("where ")?.split(' ').nth(1)).expect("a digest");
+    // What the rows met when they were captured, and both sides now.
+    assert_eq!(same.stdout.matches(digest).count(), 3, "{same}");
     let other = r#"{"predicate": "price >= 10"}"#;
     let both =
         ["rows.capture", "--plugin", "where", "--against", "where", "--config", PRICES, "--against-config", other];
@@ -309,18 +336,6 @@ fn masked(world: &World) {
     world.tidemill(&["capture", "prodcts"]).refused(2, &["prodcts", "products"]);
 }
 
-/// Whether this machine has a Rust that builds for wasm.
-fn has_toolchain() -> bool {
-    let has = |rustc: PathBuf| {
-        let asked =
-            Command::new(rustc).args(["--print", "target-libdir", "--target", "wasm32-unknown-unknown"]).output();
-        let folder = asked.ok().map(|output| PathBuf::from(String::from_utf8_lossy(&output.stdout).trim()));
-        folder.and_then(|folder| std::fs::read_dir(folder).ok()).is_some_and(|mut files| files.next().is_some())
-    };
-    let home = std::env::var_os("HOME").map(PathBuf::from).unwrap_or_default();
-    has("rustc".into()) || has(home.join(".cache/tidemill-wasm/bin/rustc"))
-}
-
 #[test]
 fn a_new_plugin_builds_and_passes_its_test_at_once() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -335,7 +350,7 @@ fn a_new_plugin_builds_and_passes_its_test_at_once() {
     let mut bare = typed(folder.path(), &["plugin", "build", "words"]);
     bare.env("RUSTC", "/nowhere/rustc").env("WASM_HOME", "/nowhere");
     Outcome::of(bare).refused(1, &["/nowhere/rustc", "rustup"]);
-    if !has_toolchain() {
+    if !toolchain::is_here("rust") {
         return run(folder.path(), &["plugin", "build", "words"])
             .refused(1, &["wasm32-unknown-unknown", "scripts/wasm-target.sh"]);
     }
@@ -347,6 +362,7 @@ fn a_new_plugin_builds_and_passes_its_test_at_once() {
         assert_eq!(passed["ok"], true, "{passed}");
         assert!(folder.path().join(name).join(format!("{name}.wasm")).is_file());
     }
+    between_is_the_only_setting(folder.path(), "slugs", "rust");
     let again = run(folder.path(), &["plugin", "test", "words"]).succeeded();
     assert!(!again.stderr.contains("Compiling"), "nothing changed, so nothing is built: {again}");
 }
@@ -357,44 +373,40 @@ fn plugins_in_go_and_python_build_and_pass_their_tests() {
     let new = |name: &str, language: &str, kind: &str| {
         run(folder.path(), &["plugin", "new", name, "--lang", language, "--kind", kind]).succeeded();
     };
-    new("go-words", "go", "filter");
+    // Filters are made by README's own lines: `first_plugin`.
     new("go-slugs", "go", "transform");
-    new("py-words", "python", "filter");
+    new("py-slugs", "python", "transform");
 
     // A machine without the tools: what is missing is told, with the way to get it.
     for (name, words) in
-        [("go-words", ["`go`", "https://go.dev/dl"]), ("py-words", ["componentize-py==", "bin/pip install"])]
+        [("go-slugs", ["`go`", "https://go.dev/dl"]), ("py-slugs", ["componentize-py==", "bin/pip install"])]
     {
         let mut bare = typed(folder.path(), &["plugin", "build", name]);
         bare.env("PATH", "/nowhere").env("HOME", "/nowhere").env_remove("XDG_CACHE_HOME").env_remove("TIDEMILL_CACHE");
         Outcome::of(bare).refused(1, &words);
     }
-    let cache = std::env::var_os("TIDEMILL_CACHE").map(PathBuf::from).or_else(|| {
-        let home = std::env::var_os("HOME").map(PathBuf::from);
-        std::env::var_os("XDG_CACHE_HOME")
-            .map(PathBuf::from)
-            .or(home.map(|home| home.join(".cache")))
-            .map(|cache| cache.join("tidemill"))
-    });
-    let runs =
-        |tool: &Path, word: &str| Command::new(tool).arg(word).output().is_ok_and(|output| output.status.success());
-    let in_cache = cache.unwrap_or_default().join("componentize-py/bin/componentize-py");
-    let has_python = [Path::new("componentize-py"), &in_cache].iter().any(|tool| runs(tool, "--version"));
-    let plugins = [
-        ("go-words", runs(Path::new("go"), "version")),
-        ("go-slugs", runs(Path::new("go"), "version")),
-        ("py-words", has_python),
-    ];
-    for (name, _) in plugins.iter().filter(|(_, is_here)| *is_here) {
+    for (name, tools, language) in [("go-slugs", "go", "Go"), ("py-slugs", "python", "Python")] {
+        if !toolchain::is_here(tools) {
+            continue;
+        }
         let test = typed(folder.path(), &["plugin", "test", name, "--json"]);
         let passed = Outcome::within(BUILD_PATIENCE, test).succeeded().json();
         assert_eq!(passed["ok"], true, "{passed}");
         let component = format!("{name}/{name}.wasm");
         let found = run(folder.path(), &["plugin", "inspect", &component, "--json"]).succeeded().json();
-        let language = if name.starts_with("go") { "Go" } else { "Python" };
         assert!(found["producers"]["language"][0].as_str().is_some_and(|of| of.starts_with(language)), "{found}");
         // WASI is answered inside, so that nothing has to be granted.
         let imports = found["imports"].as_array().expect("a list");
         assert!(imports.iter().all(|import| import["granted_by"] == "the contract, always"), "{found}");
+        between_is_the_only_setting(folder.path(), name, tools);
     }
+}
+
+/// A transform of a template says which setting it does not know.
+fn between_is_the_only_setting(folder: &Path, name: &str, language: &str) {
+    let (component, schema) = (format!("{name}/{name}.wasm"), format!("{name}/cases/first/schema.json"));
+    let opened =
+        |config: &str| run(folder, &["plugin", "inspect", &component, "--schema", &schema, "--config", config]);
+    opened(r#"{"between": "_"}"#).succeeded();
+    opened(r#"{"betwen": "_"}"#).refused(1, first_plugin::unknown(language, &["betwen"]));
 }

@@ -10,6 +10,7 @@ pub(crate) mod processes;
 pub(crate) mod scripted;
 pub(crate) mod search_server;
 pub(crate) mod tls;
+pub(crate) mod toolchain;
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};

@@ -111,6 +111,7 @@ fn documents_are_where_their_rows_say() {
     world.sql.run("ALTER TABLE pages REPLICA IDENTITY FULL");
     let checked = world.tidemill(&["check"]).succeeded();
     assert!(says(&checked.stdout, "a stage gives each document its id and index"), "{}", checked.stdout);
+    assert!(says(&checked.stdout, "two rows that it gives one `_id` overwrite each other"), "{}", checked.stdout);
     world.catch_up();
     holds(&world, &indices, &[("pages-blog/one", 1), ("pages-blog/two", 2), ("pages-shop/three", 3)]);
     // The index that rows named was made with the mapping that was proposed.

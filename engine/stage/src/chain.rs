@@ -80,6 +80,8 @@ pub struct NamedInfo {
     pub routing: bool,
     /// Names are made of more than the key: an update or delete tells them only under REPLICA IDENTITY FULL.
     pub of_row: bool,
+    /// One row may become several documents.
+    pub many: bool,
 }
 
 /// A column of the documents.
@@ -269,6 +271,7 @@ impl Opened {
             index: named.naming.index_pattern.clone().filter(|_| named.index.is_some()),
             routing: named.routing.is_some(),
             of_row: named.naming.of_row,
+            many: named.naming.many,
         });
         let (schema, columns) = match self.is_whole {
             // What whole documents consist of is known only when they come.

@@ -19,7 +19,7 @@ use crate::instance::{GuestAnswer, GuestPlan};
 use crate::plan::Plan;
 use crate::shape::Shape;
 use crate::stage::without_refused;
-use crate::{Chain, Engine, Limits, Plugin, Stage};
+use crate::{Chain, Engine, Inspection, Limits, Plugin, Stage, World, granted_by, inspect};
 
 /// Inserts into a table with a key, a text and a boolean.
 fn batch(rows: usize) -> Arc<ChangeBatch> {
@@ -290,13 +290,27 @@ fn pass_answers(data: &[u8]) -> bool {
     true
 }
 
-/// Loads any bytes as a component, and where that succeeds opens and runs it.
+/// What `inspect` tells of any bytes: nothing that could not be shown, and of a plugin its world.
+fn inspected(data: &[u8]) -> Inspection {
+    let found = inspect(data);
+    assert_eq!(found.world.is_some(), found.problem.is_none(), "a plugin or a reason why not: {found:?}");
+    let made = found.producers.iter().flat_map(|(what, names)| std::iter::once(what).chain(names));
+    let told = found.imports.iter().chain(&found.exports).chain(&found.problem).chain(made);
+    told.for_each(|text| assert!(text.len() < 2_000 && !text.chars().any(char::is_control), "{text:?}"));
+    found.imports.iter().for_each(|import| drop(granted_by(import)));
+    found
+}
+
+/// Inspects any bytes and loads them as a component, and where that succeeds opens and runs it.
 pub fn fuzz_component(data: &[u8]) {
     static ENGINE: LazyLock<Engine> = LazyLock::new(|| Engine::new().expect("an engine"));
+    let found = inspected(data);
     let plugin = match Plugin::load(&ENGINE, "fuzz", data) {
         Ok(plugin) => Arc::new(plugin),
         Err(error) => return assert!(error.is_refused() && !error.message().is_empty()),
     };
+    let world = if plugin.world() == World::Filter { "filter" } else { "transform" };
+    assert_eq!(found.world, Some(world), "`inspect` and `check` agree on what runs: {found:?}");
     let limits = Limits {
         deadline: Duration::from_millis(20),
         memory_bytes: 16 << 20,

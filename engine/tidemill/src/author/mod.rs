@@ -37,7 +37,7 @@ pub use build::{Built, build, convert};
 pub use capture::{CaptureOptions, Captured, capture};
 pub use create::{Created, Kind, create};
 pub use diff::Difference;
-pub use inspect::{Inspection, Opened, config, granted_by, grants, inspect, inspect_bytes, open};
+pub use inspect::{Opened, config, grants, inspect, open};
 pub use language::{LANGUAGES, Language};
 pub use line::FieldDifference;
 pub use project::{Component, Project};
@@ -45,6 +45,7 @@ pub use recording::{Head, PluginDigest};
 pub use replay::{Comparison, Cost, Example, ReplayOptions, Replayed, Side, replay};
 pub use table::{Column, Identity, Table};
 pub use test::{CaseResult, Options as TestOptions, TestResult, test};
+pub use tidemill_stage::{Inspection, NamedInfo, granted_by};
 
 /// All files of `sdk/` and `wit/`, by their paths in the repository.
 const FILES: &[(&str, &[u8])] = include!(concat!(env!("OUT_DIR"), "/files.rs"));

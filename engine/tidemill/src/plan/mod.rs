@@ -13,6 +13,7 @@ use std::sync::Arc;
 
 pub use findings::{Finding, Findings, Verdict};
 pub use plugins::Plugins;
+pub(crate) use plugins::shipped;
 pub use script::script;
 pub use streams::{IndexPlan, StreamPlan};
 

@@ -20,6 +20,11 @@ const SHIPPED: [(&str, &[u8]); 6] = [
     ("split", include_bytes!("../../../../plugins/shipped/split.wasm")),
 ];
 
+/// A shipped plugin's component; none where no such one is shipped.
+pub(crate) fn shipped(name: &str) -> Option<&'static [u8]> {
+    SHIPPED.iter().find(|(shipped, _)| *shipped == name).map(|(_, bytes)| *bytes)
+}
+
 /// Compiled plugins, each once a process whatever number of streams uses it. How deep calls nest is the compiler's affair, so
 /// that each depth has one of its own.
 #[derive(Debug, Default)]
@@ -30,9 +35,7 @@ pub struct Plugins {
 
 impl Plugins {
     pub(crate) fn shipped(&mut self, name: &str, limits: &Limits) -> Result<Arc<Plugin>> {
-        let (name, bytes) =
-            SHIPPED.iter().find(|(shipped, _)| *shipped == name).expect("the configuration knows the shipped");
-        self.compile(name, bytes, limits)
+        self.compile(name, shipped(name).expect("the configuration knows the shipped"), limits)
     }
 
     pub(crate) fn file(&mut self, path: &Path, limits: &Limits) -> Result<Arc<Plugin>> {

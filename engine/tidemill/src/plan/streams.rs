@@ -468,6 +468,15 @@ fn look_at_naming(named: &NamedInfo, table: &TableInfo, subject: &str, findings:
         .filter_map(|(is_named, name)| is_named.then_some(name))
         .collect();
     findings.right(subject, format!("table `{relation}`: a stage gives each document its {}", names.join(" and ")));
+    if named.id && named.of_row {
+        findings.warn(
+            subject,
+            format!(
+                "table `{relation}`: a stage names its documents by more than the key: two rows that it gives one `_id` overwrite each \
+                 other, and when one of them goes, the document of both does: make `_id` of the key, or of columns that are unique"
+            ),
+        );
+    }
 }
 
 fn index_name(index: &config::Template, relation: &Relation) -> String {

@@ -13,38 +13,38 @@ func init() { transform.Serve(open) }
 
 func main() {}
 
-// settings is what stands under `config:` of the stage.
+// settings is what stands under `config:` of the stage; other keys are refused.
 type settings struct {
-	Column string `json:"column"`
-	Makes  string `json:"makes"`
+	Between string `json:"between"`
 }
 
 type plugin struct {
-	column tidemill.TextColumn
+	name    tidemill.TextColumn
+	between string
 }
 
 // open runs once for each table: it asks for the columns that are needed, and says which come out. Nothing else ever gets here.
 func open(config tidemill.Config, plan *tidemill.TransformPlan) (tidemill.Transform, error) {
-	var settings settings
+	settings := settings{Between: "-"}
 	if err := config.Into(&settings); err != nil {
 		return nil, err
 	}
-	column, err := plan.Text(settings.Column)
+	name, err := plan.Text("name")
 	if err != nil {
 		return nil, err
 	}
 	plan.PassAllBut()
-	plan.Make(settings.Makes, tidemill.Utf8)
-	return &plugin{column}, nil
+	plan.Make("slug", tidemill.Utf8)
+	return &plugin{name, settings.Between}, nil
 }
 
 // Process gets a batch of up to some ten thousand rows, and brings the made columns, a value for each row.
 func (p *plugin) Process(batch *tidemill.Batch) (tidemill.Transformed, error) {
-	texts, slugs := p.column.In(batch), tidemill.NewTexts(batch.Rows())
+	names, slugs := p.name.In(batch), tidemill.NewTexts(batch.Rows())
 	for row := range batch.Rows() {
 		// False is NULL.
-		if text, there := texts.Get(row); there {
-			slugs.Append(slug(text))
+		if name, there := names.Get(row); there {
+			slugs.Append(slug(name, p.between))
 		} else {
 			slugs.AppendNull()
 		}
@@ -52,7 +52,7 @@ func (p *plugin) Process(batch *tidemill.Batch) (tidemill.Transformed, error) {
 	return tidemill.AllRows(slugs), nil
 }
 
-func slug(text string) string {
+func slug(text, between string) string {
 	words := strings.FieldsFunc(text, func(c rune) bool { return !unicode.IsLetter(c) && !unicode.IsNumber(c) })
-	return strings.ToLower(strings.Join(words, "-"))
+	return strings.ToLower(strings.Join(words, between))
 }

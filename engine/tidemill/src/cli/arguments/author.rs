@@ -9,7 +9,7 @@ use clap::{Args, Subcommand, ValueEnum};
   tidemill plugin new words --lang rust       a folder with a filter, a case and a README
   tidemill plugin test words                  builds it, runs its cases
   tidemill capture products --rows 1000       real rows to try it on
-  tidemill plugin replay products.capture --plugin words --config '{\"column\": \"name\", \"word\": \"shoe\"}'
+  tidemill plugin replay products.capture --plugin words --config '{\"word\": \"Chair\"}'
   tidemill plugin bench words                 what it costs")]
 pub enum PluginCommand {
     /// Begin a plugin: a folder that builds and passes its test at once.
@@ -121,7 +121,7 @@ pub struct TestArguments {
 #[derive(Clone, Debug, Args)]
 #[command(after_help = "Examples:
   tidemill plugin bench words
-  tidemill plugin bench words --capture products.capture --config '{\"column\": \"name\", \"word\": \"shoe\"}'
+  tidemill plugin bench words --capture products.capture --config '{\"word\": \"Chair\"}'
   tidemill plugin bench where --schema words/cases/first/schema.json --config '{\"predicate\": \"id > 7\"}' --json")]
 pub struct BenchArguments {
     /// A plugin's folder, built first where its source is newer, a component, or a shipped plugin's name.
@@ -149,10 +149,11 @@ pub struct BenchArguments {
 #[derive(Clone, Debug, Args)]
 #[command(after_help = "Examples:
   tidemill plugin inspect words.wasm
-  tidemill plugin inspect words.wasm --schema cases/first/schema.json --config cases/first/config.json")]
+  tidemill plugin inspect words.wasm --schema cases/first/schema.json --config cases/first/config.json
+  tidemill plugin inspect where                  a shipped one")]
 pub struct InspectArguments {
-    /// A component.
-    #[arg(value_name = "FILE.wasm")]
+    /// A component, or a shipped plugin's name.
+    #[arg(value_name = "FILE.wasm|NAME")]
     pub path: PathBuf,
     /// A table: a case's schema.json, or a capture.
     #[arg(long, value_name = "FILE")]
@@ -166,7 +167,7 @@ pub struct InspectArguments {
 
 #[derive(Clone, Debug, Args)]
 #[command(after_help = "Examples:
-  tidemill plugin replay products.capture --plugin words --config '{\"column\": \"name\", \"word\": \"shoe\"}'
+  tidemill plugin replay products.capture --plugin words --config '{\"word\": \"Chair\"}'
   tidemill plugin replay products.capture --plugin words --against words-1.0.wasm --config words.json")]
 pub struct ReplayArguments {
     /// What `tidemill capture` wrote.

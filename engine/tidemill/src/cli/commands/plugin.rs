@@ -9,7 +9,7 @@ use super::super::arguments::{
 };
 use super::super::output::{Output, bytes, counted, duration};
 use crate::author::{
-    self, Built, CaseResult, Component, Difference, Inspection, Kind, Language, Opened, Project, TestOptions,
+    self, Built, CaseResult, Component, Difference, Inspection, Kind, Language, NamedInfo, Opened, Project, TestOptions,
 };
 use crate::error::{Error, Result};
 
@@ -210,7 +210,7 @@ fn inspect(asked: &InspectArguments) -> Result<()> {
             "file": asked.path, "world": found.world, "contract": found.contract, "bytes": found.bytes,
             "sha256": found.sha256, "imports": imports, "exports": found.exports, "producers": found.producers,
             "problem": found.problem, "requires": opened.as_ref().map(|opened| &opened.requires),
-            "outputs": opened.as_ref().map(outputs),
+            "outputs": opened.as_ref().map(outputs), "naming": opened.as_ref().and_then(|opened| opened.named.as_ref()).map(naming_json),
         }))?;
     } else {
         Output::stdout().text(&inspection_text(asked, &found, opened.as_ref()))?;
@@ -243,6 +243,23 @@ fn inspection_text(asked: &InspectArguments, found: &Inspection, opened: Option<
             Some(of) => format!("{name} (of {of})"),
         };
         lines.push(format!("outputs  {}", opened.outputs.iter().map(output).collect::<Vec<_>>().join(", ")));
+        lines.extend(opened.named.as_ref().map(naming_text));
     }
     lines.join("\n")
+}
+
+fn naming_text(named: &NamedInfo) -> String {
+    let index = named.index.as_ref().map(|pattern| format!("_index (within {pattern})"));
+    let names = [named.id.then(|| "_id".to_owned()), index, named.routing.then(|| "_routing".to_owned())];
+    let names: Vec<String> = names.into_iter().flatten().collect();
+    let of = if named.of_row { "any column: needs REPLICA IDENTITY FULL" } else { "the key alone" };
+    let many = if named.many { "; one row may become several documents" } else { "" };
+    format!("names    {}, made of {of}{many}", names.join(", "))
+}
+
+fn naming_json(named: &NamedInfo) -> Value {
+    json!({
+        "id": named.id, "index": named.index.as_deref(), "routing": named.routing,
+        "of": if named.of_row { "row" } else { "key" }, "many": named.many,
+    })
 }

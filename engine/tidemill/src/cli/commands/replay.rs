@@ -59,6 +59,7 @@ fn as_text(replayed: &Replayed) -> String {
             replayed.head.table.table,
             replayed.head.stream
         ),
+        digests(replayed),
         table(["PLUGIN", "DOCUMENTS", "DELETES", "REJECTS", "CALLS", "µs A ROW"], &costs),
     ];
     if replayed.against.is_some() {
@@ -68,6 +69,16 @@ fn as_text(replayed: &Replayed) -> String {
         lines.extend(replayed.documents.iter().map(|document| format!("  {document}")));
     }
     lines.join("\n")
+}
+
+/// Which components the rows met when they were captured, and meet now.
+fn digests(replayed: &Replayed) -> String {
+    let line = |when: &str, name: &str, sha256: &str| format!("{when} {name}  sha256 {sha256}");
+    let then = replayed.head.plugins.iter().map(|plugin| line("captured with", &plugin.name, &plugin.sha256));
+    let sides =
+        [Some(("plugin       ", &replayed.plugin)), replayed.against.as_ref().map(|cost| ("against      ", cost))];
+    let now = sides.into_iter().flatten().map(|(side, cost)| line(side, &cost.name, &cost.sha256));
+    then.chain(now).collect::<Vec<_>>().join("\n")
 }
 
 fn summary(comparison: &Comparison) -> String {

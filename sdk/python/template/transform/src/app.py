@@ -7,17 +7,21 @@ from tidemill_sdk import UTF8, transform
 class Plugin:
     def __init__(self, config, plan):
         """Once for each table: asks for the columns that are needed, and says which come out. Nothing else ever gets here."""
-        self.column = plan.require(config["column"], str)
+        # `config` is what stands under `config:` of the stage.
+        self.between = config.pop("between", "-")
+        if config:
+            raise ValueError(f"there is no setting called {', '.join(config)}; there is: between")
+        self.name = plan.require("name", str)
         plan.pass_all_but()
-        plan.make(config["makes"], UTF8)
+        plan.make("slug", UTF8)
 
     def row(self, row, out):
         """Emits a row's documents: of each the made columns. `raise Reject(code, message)` makes the row a dead letter."""
-        text = row[self.column]
+        name = row[self.name]
         # None is NULL.
-        out.emit(None if text is None else slug(text))
+        out.emit(None if name is None else slug(name, self.between))
 
 
-def slug(text):
+def slug(text, between):
     words = "".join(c if c.isalnum() else " " for c in text).split()
-    return "-".join(words).lower()
+    return between.join(words).lower()

@@ -1,4 +1,4 @@
-//! A filter: keeps the rows whose text has a word in it.
+//! A filter: keeps the rows whose name has a word in it, as it is written: capitals count.
 
 use tidemill_sdk::{Config, Row};
 
@@ -28,8 +28,8 @@ mod tests {
 
     #[test]
     fn rows_with_the_word_stay() {
-        let rows = r#"{"id": 1, "name": "red shoe"} {"id": 2, "name": "chair"} {"id": 3, "name": null}"#;
-        let out = Table::of(rows).filter::<Plugin>(r#"{"word": "shoe"}"#).unwrap();
-        assert_eq!(out.documents, [r#"{"id":1,"name":"red shoe"}"#]);
+        let rows = r#"{"id": 1, "name": "Red Shoe"} {"id": 2, "name": "Chair"} {"id": 3, "name": null}"#;
+        let out = Table::of(rows).filter::<Plugin>(r#"{"word": "Shoe"}"#).unwrap();
+        assert_eq!(out.documents, [r#"{"id":1,"name":"Red Shoe"}"#]);
     }
 }

@@ -362,7 +362,7 @@ fn a_new_plugin_builds_and_passes_its_test_at_once() {
         assert_eq!(passed["ok"], true, "{passed}");
         assert!(folder.path().join(name).join(format!("{name}.wasm")).is_file());
     }
-    between_is_the_only_setting(folder.path(), "slugs", "rust");
+    between_is_the_only_setting(folder.path(), "slugs");
     let again = run(folder.path(), &["plugin", "test", "words"]).succeeded();
     assert!(!again.stderr.contains("Compiling"), "nothing changed, so nothing is built: {again}");
 }
@@ -398,15 +398,15 @@ fn plugins_in_go_and_python_build_and_pass_their_tests() {
         // WASI is answered inside, so that nothing has to be granted.
         let imports = found["imports"].as_array().expect("a list");
         assert!(imports.iter().all(|import| import["granted_by"] == "the contract, always"), "{found}");
-        between_is_the_only_setting(folder.path(), name, tools);
+        between_is_the_only_setting(folder.path(), name);
     }
 }
 
 /// A transform of a template says which setting it does not know.
-fn between_is_the_only_setting(folder: &Path, name: &str, language: &str) {
+fn between_is_the_only_setting(folder: &Path, name: &str) {
     let (component, schema) = (format!("{name}/{name}.wasm"), format!("{name}/cases/first/schema.json"));
     let opened =
         |config: &str| run(folder, &["plugin", "inspect", &component, "--schema", &schema, "--config", config]);
     opened(r#"{"between": "_"}"#).succeeded();
-    opened(r#"{"betwen": "_"}"#).refused(1, first_plugin::unknown(language, &["betwen"]));
+    opened(r#"{"betwen": "_"}"#).refused(1, &["betwen"]);
 }

@@ -234,6 +234,8 @@ impl Opened {
                 let run = open.run(stage, &mut frame, shared, &mut spent);
                 stats.calls += spent.calls;
                 stats.failures += spent.failures;
+                stats.restarts += spent.restarts;
+                stats.memory_bytes = stats.memory_bytes.max(spent.memory_bytes);
                 stats.busy += spent.busy;
                 run?;
             }

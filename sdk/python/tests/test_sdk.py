@@ -2,6 +2,7 @@
 
 import struct
 import unittest
+import unittest.mock
 from types import SimpleNamespace
 
 import tidemill_sdk.plugin
@@ -10,6 +11,7 @@ from tidemill_sdk import (
     filter, transform,
 )
 from tidemill_sdk.columns import Batch, Column
+from tidemill_sdk.errors import trace_of
 from tidemill_sdk.make import bitmap, buffers, columns, json_text
 from tidemill_sdk.plan import TransformPlan
 from tidemill_sdk.plugin import OpenFilter, OpenTransform
@@ -109,6 +111,15 @@ class Filters(unittest.TestCase):
         self.assertEqual(rejects[0], (1, "two", "`id` is 2"))
         self.assertEqual(rejects[1][:2], (2, "ZeroDivisionError"))
         self.assertIn("test_sdk.py, line", rejects[1][2])
+
+    def test_an_error_says_where_it_came_through_without_reading_a_file(self):
+        with unittest.mock.patch("os.stat", side_effect=AssertionError):
+            try:
+                [][1]
+            except IndexError as error:
+                first, place = trace_of(error).split("\n")
+        self.assertEqual(first, "IndexError: list index out of range")
+        self.assertRegex(place, r"^  in test_sdk\.py, line \d+$")
 
     def test_a_batchs_failure_is_no_reject(self):
         for kind in (Retry, Fatal):

@@ -1,11 +1,9 @@
 """What both worlds need to speak with the host. Only in a component are there the generated bindings that this imports."""
 
-import traceback
-
 from componentize_py_types import Err
 from wit_world.imports import types
 
-from .errors import Fatal, Retry
+from .errors import Fatal, Retry, trace_of
 from .say import log
 from .schema import Field, Schema
 
@@ -21,7 +19,7 @@ def open(make, config: str, schema: types.Schema):
     except KeyError as error:
         raise Err(f"the plugin's config lacks {error}")
     except Exception as error:
-        log(traceback.format_exc(), "debug")
+        log(trace_of(error), "debug")
         raise Err(str(error) or type(error).__name__)
 
 
@@ -33,8 +31,8 @@ def process(batch: types.Batch):
         raise Err(types.Failure_Retry(str(error)))
     except Fatal as error:
         raise Err(types.Failure_Fatal(str(error)))
-    except Exception:
-        log(traceback.format_exc(), "error")
+    except Exception as error:
+        log(trace_of(error), "error")
         raise
 
 

@@ -26,11 +26,23 @@ def reject_of(error: Exception) -> tuple[str, str]:
     """A row's error as code and message. What is no `Reject` has its type for code, and says where it was raised."""
     if isinstance(error, Reject):
         return error.code, error.message
-    at = error.__traceback__
-    while at is not None and at.tb_next is not None:
-        at = at.tb_next
+    places = _places(error)
     code = type(error).__name__
-    if at is None:
-        return code, str(error)
-    file = at.tb_frame.f_code.co_filename.rsplit("/", 1)[-1]
-    return code, f"{error} ({file}, line {at.tb_lineno})"
+    return code, f"{error} ({places[-1]})" if places else str(error)
+
+
+def trace_of(error: Exception) -> str:
+    """An error and where it came through, the place that raised it last.
+
+    Without the lines of the source, which `traceback` would look for: a component has no files, and traps where it looks.
+    """
+    return "\n".join([f"{type(error).__name__}: {error}", *(f"  in {place}" for place in _places(error))])
+
+
+def _places(error: Exception) -> list[str]:
+    places, at = [], error.__traceback__
+    while at is not None:
+        file = at.tb_frame.f_code.co_filename.rsplit("/", 1)[-1]
+        places.append(f"{file}, line {at.tb_lineno}")
+        at = at.tb_next
+    return places

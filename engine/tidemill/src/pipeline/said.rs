@@ -73,6 +73,7 @@ impl PluginLog {
 
 fn write(stream: &str, line: &LogLine) {
     let LogLine { stage, level, message } = line;
+    let message = on_one_line(message);
     match level {
         Level::Debug => tracing::debug!(stream, stage, "plugin: {message}"),
         Level::Info => tracing::info!(stream, stage, "plugin: {message}"),
@@ -81,9 +82,23 @@ fn write(stream: &str, line: &LogLine) {
     }
 }
 
+/// No plugin writes a second line, which could be taken for one of the engine's own.
+fn on_one_line(message: &str) -> String {
+    let mut line = String::with_capacity(message.len());
+    for char in message.trim_end().chars() {
+        if char.is_control() { line.extend(char.escape_default()) } else { line.push(char) }
+    }
+    line
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_plugin_writes_one_line() {
+        assert_eq!(on_one_line("a \"ß\"\n2026 ERROR lost\r\x1b[2J\n"), "a \"ß\"\\n2026 ERROR lost\\r\\u{1b}[2J");
+    }
 
     #[test]
     fn too_much_is_told_at_once_and_then_now_and_then_with_all_that_came_between() {

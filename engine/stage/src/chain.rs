@@ -333,8 +333,8 @@ impl NamePlaces {
         let changes = (0..).zip(&asked.of).skip(asked.refused);
         changes.map(|(row, change)| (row, *change)).find_map(|(row, change)| {
             let new = source.changes[change as usize].row;
-            let names = of_row(&named.documents, &finished.of, new);
-            (names != of_row(&again, &told.of, row)).then_some(change)
+            let names = names_of_row(&named.documents, &finished.of, new);
+            (names != names_of_row(&again, &told.of, row)).then_some(change)
         })
     }
 
@@ -368,7 +368,7 @@ impl NamePlaces {
 }
 
 /// The names of a row's documents, in an order of their own: index, id and routing of each.
-fn of_row<'a>(names: &'a Names, of: &[u32], row: u32) -> Vec<[Option<&'a str>; 3]> {
+fn names_of_row<'a>(names: &'a Names, of: &[u32], row: u32) -> Vec<[Option<&'a str>; 3]> {
     let documents = of.partition_point(|other| *other < row)..of.partition_point(|other| *other <= row);
     let name = |names: &'a Option<StringViewArray>, at: usize| {
         names.as_ref().filter(|names| names.is_valid(at)).map(|names| names.value(at))

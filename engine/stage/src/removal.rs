@@ -58,8 +58,7 @@ pub(crate) fn ask(source: &ChangeBatch, finished: &Finished, naming: &Naming) ->
     let refused = images.len();
     let witnesses = if naming.of_row { Vec::new() } else { witnesses(&finished.of) };
     for (at, change) in (0..).zip(&source.changes) {
-        let is_told = change.row != NO_ROW && is_readable(source, change.row, |_| true);
-        if is_told && witnesses.binary_search(&change.row).is_ok() {
+        if witnesses.binary_search(&change.row).is_ok() && is_readable(source, change.row, |_| true) {
             images.push(Image::NewKey(change.row));
             of.push(at);
         }

@@ -172,7 +172,7 @@ pub(super) fn migrate(connection: &mut Connection) -> rusqlite::Result<()> {
     if done == MIGRATIONS.len() {
         return Ok(());
     }
-    let transaction = connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
+    let transaction = connection.transaction()?;
     transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
     for migration in &MIGRATIONS[done..] {
         transaction.execute_batch(migration)?;

@@ -15,27 +15,12 @@ use arrow_schema::{DataType, Field, TimeUnit};
 use serde_json::value::RawValue;
 use tidemill_change::{DOCUMENT, EXTENSION_JSON, EXTENSION_NAME, EXTENSION_NUMERIC};
 
-use crate::abi::{Buffers, Keep, Reject, Rows};
+use crate::abi::{Buffers, Reject};
 use crate::instance::GuestAnswer;
 use crate::limits::{REJECT_CODE_BYTES_MAX, REJECT_MESSAGE_BYTES_MAX, cut};
+use crate::picked::Picked;
 use crate::plan::Plan;
 use crate::shape::{self, ShapeColumn};
-
-/// Which of a call's rows come out, and in which order.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Picked {
-    All,
-    Rows(Vec<u32>),
-}
-
-impl Picked {
-    pub(crate) fn len(&self, rows: usize) -> usize {
-        match self {
-            Picked::All => rows,
-            Picked::Rows(picked) => picked.len(),
-        }
-    }
-}
 
 /// A row that the guest refused, by its place in the call.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,62 +44,15 @@ pub(crate) struct Answer {
 pub(crate) fn answer(answer: GuestAnswer, rows: usize, plan: &Plan) -> Result<Answer, String> {
     match answer {
         GuestAnswer::Verdict(verdict) => {
-            let picked = match verdict.keep {
-                Keep::All => Picked::All,
-                Keep::None => Picked::Rows(Vec::new()),
-                Keep::Bitmap(bits) => bitmap(&bits, rows)?,
-            };
+            let picked = Picked::of_filter(verdict.keep, rows)?;
             Ok(Answer { picked, made: Vec::new(), refused: refused(verdict.rejects, rows)? })
         }
         GuestAnswer::Transformed(out) => {
-            let picked = match out.rows {
-                Rows::All => Picked::All,
-                Rows::None => Picked::Rows(Vec::new()),
-                Rows::Bitmap(bits) => bitmap(&bits, rows)?,
-                Rows::Indices(indices) => self::indices(indices, rows, plan.many)?,
-            };
+            let picked = Picked::of_transform(out.rows, rows, plan.many)?;
             let made = made(out.columns, &plan.made, picked.len(rows))?;
             Ok(Answer { picked, made, refused: refused(out.rejects, rows)? })
         }
     }
-}
-
-/// The rows of a bitmap's ones.
-fn bitmap(bits: &[u8], rows: usize) -> Result<Picked, String> {
-    if bits.len() != rows.div_ceil(8) {
-        let wanted = rows.div_ceil(8);
-        return Err(format!("its bitmap has {} bytes, and {rows} rows need {wanted}", bits.len()));
-    }
-    let mut picked = Vec::with_capacity(bits.iter().map(|byte| byte.count_ones() as usize).sum());
-    let mut push = |mut word: u64, first: usize| {
-        while word != 0 {
-            picked.push(first as u32 + word.trailing_zeros());
-            word &= word - 1;
-        }
-    };
-    let (words, rest) = bits.as_chunks::<8>();
-    for (place, word) in words.iter().enumerate() {
-        push(u64::from_le_bytes(*word), place * 64);
-    }
-    for (place, byte) in rest.iter().enumerate() {
-        push(u64::from(*byte), words.len() * 64 + place * 8);
-    }
-    // Bits past the last row mean nothing.
-    picked.truncate(picked.partition_point(|row| (*row as usize) < rows));
-    Ok(if picked.len() == rows { Picked::All } else { Picked::Rows(picked) })
-}
-
-fn indices(indices: Vec<u32>, rows: usize, many: bool) -> Result<Picked, String> {
-    if let Some(row) = indices.iter().find(|row| **row as usize >= rows) {
-        return Err(format!("its index list names row {row}, and there are {rows}"));
-    }
-    if !many {
-        let mut seen = vec![false; rows];
-        if let Some(row) = indices.iter().find(|row| std::mem::replace(&mut seen[**row as usize], true)) {
-            return Err(format!("its index list names row {row} twice, and its plan does not say `many`"));
-        }
-    }
-    Ok(Picked::Rows(indices))
 }
 
 fn refused(rejects: Vec<Reject>, rows: usize) -> Result<Vec<Refused>, String> {
@@ -323,17 +261,6 @@ mod tests {
     use super::*;
     use crate::abi::Pushed;
     use crate::push::{RowsOf, Scratch};
-
-    #[test]
-    fn a_bitmap_names_its_rows_and_no_others() {
-        assert_eq!(bitmap(&[0b1000_0101, 0xff], 9).unwrap(), Picked::Rows(vec![0, 2, 7, 8]));
-        assert_eq!(bitmap(&[0xff, 0x01], 9).unwrap(), Picked::All);
-        assert_eq!(bitmap(&[], 0).unwrap(), Picked::All);
-        let mut bits = vec![0; 25];
-        (bits[9], bits[24]) = (2, 128);
-        assert_eq!(bitmap(&bits, 200).unwrap(), Picked::Rows(vec![73, 199]));
-        assert!(bitmap(&[0xff], 9).is_err() && bitmap(&[0; 3], 9).is_err());
-    }
 
     #[test]
     fn what_is_numeric() {

@@ -11,9 +11,9 @@ use arrow_array::{ArrayRef, UInt32Array};
 use arrow_select::take::take;
 use tidemill_change::{ChangeBatch, Reject};
 
-use crate::check::Picked;
 use crate::error::{Error, Kind};
 use crate::known::{Known, KnownColumns};
+use crate::picked::Picked;
 use crate::plan::{From, Given, Plan};
 use crate::push::RowsOf;
 
@@ -142,7 +142,7 @@ impl Frame {
     /// Lays a stage's answer over the frame. The made columns have a row for each that is picked.
     pub(crate) fn apply(&mut self, plan: &Plan, picked: Picked, made: Vec<ArrayRef>) {
         let rows = picked.len(self.rows);
-        if let Picked::Rows(picked) = &picked {
+        if let Some(picked) = picked.into_rows() {
             for (origin, selection) in self.selections.iter_mut().enumerate() {
                 if origin == SOURCE || self.columns.iter().any(|column| column.origin == origin) {
                     *selection = Some(match selection {

@@ -23,6 +23,7 @@ mod inspect;
 mod instance;
 mod known;
 mod limits;
+mod picked;
 mod plan;
 mod plugin;
 mod push;

@@ -102,10 +102,11 @@ impl Scratch {
         buffer
     }
 
-    /// Takes back what a call used, the longest last so that it is taken first.
+    /// Takes back what a call used, the first last: the next call of the same columns finds for each buffer the one of the
+    /// last call, which is of the right length and in the processor's cache.
     pub(crate) fn give_back(&mut self, columns: Vec<Column<'_>>) {
-        for column in columns {
-            for bytes in [Some(column.offsets), column.validity, Some(column.values)].into_iter().flatten() {
+        for column in columns.into_iter().rev() {
+            for bytes in [Some(column.offsets), Some(column.values), column.validity].into_iter().flatten() {
                 if let Bytes::Gathered(buffer, _) = bytes {
                     self.kept.push(buffer);
                 }
@@ -244,16 +245,14 @@ impl Scratch {
         rows: &RowsOf<'_>,
     ) -> Result<(Bytes<'a>, Bytes<'a>), Failed> {
         let count = rows.len();
-        let mut offsets = self.take(4 * (count + 1));
         let mut values = self.take(BLOCK * count.div_ceil(2));
+        let mut offsets = self.take(4 * (count + 1));
         let (ends, _) = offsets.as_chunks_mut::<4>();
         ends[0] = [0; 4];
+        let ends = &mut ends[1..=count];
         let total = match rows {
-            RowsOf::Range(range) => {
-                let views = &views[range.clone()];
-                gather(|row| views[row], buffers, &mut ends[1..=count], &mut values)
-            }
-            RowsOf::Picked(rows) => gather(|row| views[rows[row] as usize], buffers, &mut ends[1..=count], &mut values),
+            RowsOf::Range(range) => gather(views[range.clone()].iter().copied(), buffers, ends, &mut values),
+            RowsOf::Picked(rows) => gather(rows.iter().map(|row| views[*row as usize]), buffers, ends, &mut values),
         }?;
         Ok((Bytes::Gathered(offsets, 4 * (count + 1)), Bytes::Gathered(values, total)))
     }
@@ -261,65 +260,71 @@ impl Scratch {
 
 const NO_BYTES: Bytes<'static> = Bytes::Borrowed(&[]);
 
-/// Texts up to this length are copied in whole blocks, which costs less than their exact lengths; the next one overwrites
-/// what was too much, and the last one needs this room.
+/// Texts up to this length are copied in whole halves of a block, which costs less than their exact lengths; the next one
+/// overwrites what was too much.
 const BLOCK: usize = 64;
-const HALF_BLOCK: usize = 32;
+const HALF: usize = 32;
 const INLINE: usize = 12;
 
-/// Gives how many bytes there are; behind them is room for a block.
+/// Gives how many bytes there are. A function of its own, so that its loop has all registers.
+#[inline(never)]
 fn gather(
-    view: impl Fn(usize) -> u128,
+    views: impl Iterator<Item = u128>,
     buffers: &[Buffer],
     ends: &mut [[u8; 4]],
     values: &mut Vec<u8>,
 ) -> Result<usize, Failed> {
-    let (mut at, mut row) = (0, 0);
+    let mut at = 0_u32;
     // Neighbours are mostly in one buffer.
     let (mut current, mut bytes): (u32, &[u8]) = (0, buffers.first().map_or(&[], Buffer::as_slice));
-    loop {
-        let into = values.as_mut_slice();
-        let room = into.len().saturating_sub(BLOCK);
-        for end in &mut ends[row..] {
-            let view = view(row);
-            let len = view as u32 as usize;
-            if at + len > room {
-                break;
-            }
-            if len <= INLINE {
-                into[at..at + 16].copy_from_slice(&(view >> 32).to_le_bytes());
-            } else {
-                let (buffer, from) = ((view >> 64) as u32, (view >> 96) as usize);
+    let mut into = values.as_mut_slice();
+    for (end, view) in ends.iter_mut().zip(views) {
+        let (len, from) = (view as u32 as usize, at as usize);
+        match into.get_mut(from..from + BLOCK) {
+            Some(room) if len <= INLINE => room[..16].copy_from_slice(&(view >> 32).to_le_bytes()),
+            Some(room) if len <= BLOCK => {
+                let (buffer, source) = ((view >> 64) as u32, (view >> 96) as u32 as usize);
                 if buffer != current {
                     (current, bytes) = (buffer, buffers[buffer as usize].as_slice());
                 }
-                match bytes.get(from..from + BLOCK) {
-                    Some(block) if len <= HALF_BLOCK => {
-                        into[at..at + HALF_BLOCK].copy_from_slice(&block[..HALF_BLOCK]);
+                match bytes.get(source..source + BLOCK) {
+                    Some(block) => {
+                        room[..HALF].copy_from_slice(&block[..HALF]);
+                        if len > HALF {
+                            room[HALF..].copy_from_slice(&block[HALF..]);
+                        }
                     }
-                    Some(block) if len <= BLOCK => into[at..at + BLOCK].copy_from_slice(block),
-                    _ => into[at..at + len].copy_from_slice(&bytes[from..from + len]),
+                    None => into = put(values, from, view, buffers)?,
                 }
             }
-            at += len;
-            *end = (at as u32).to_le_bytes();
-            row += 1;
+            _ => into = put(values, from, view, buffers)?,
         }
-        if row == ends.len() {
-            return Ok(at);
-        }
-        grow(values, at + view(row) as u32 as usize)?;
+        at += len as u32;
+        *end = at.to_le_bytes();
     }
+    Ok(at as usize)
 }
 
-/// Makes room for this many bytes and a block.
-#[cold]
-fn grow(values: &mut Vec<u8>, total: usize) -> Result<(), Failed> {
+/// Puts a text of any length there, and makes room where there is none. Not inlined: the compiler would make one copy of unknown
+/// length of this one and those of a block.
+#[inline(never)]
+fn put<'a>(values: &'a mut Vec<u8>, at: usize, view: u128, buffers: &[Buffer]) -> Result<&'a mut [u8], Failed> {
+    let len = view as u32 as usize;
+    let total = at + len;
     if total > i32::MAX as usize {
         return Err(Failed::limit("a column has more than 2 GiB in one batch"));
     }
-    values.resize((2 * values.len()).clamp(total, i32::MAX as usize) + BLOCK, 0);
-    Ok(())
+    if total > values.len() {
+        values.resize((2 * values.len() + BLOCK).clamp(total, i32::MAX as usize), 0);
+    }
+    let into = &mut values[at..total];
+    if len <= INLINE {
+        into.copy_from_slice(&(view >> 32).to_le_bytes()[..len]);
+    } else {
+        let from = (view >> 96) as usize;
+        into.copy_from_slice(&buffers[(view >> 64) as u32 as usize][from..from + len]);
+    }
+    Ok(values)
 }
 
 #[cfg(test)]

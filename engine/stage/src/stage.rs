@@ -16,7 +16,7 @@ use arrow_select::take::take;
 use tidemill_change::Reject;
 
 use crate::abi::{Batch, Failure, Field, Schema, Source};
-use crate::check::{self, Answer, Picked, Refused};
+use crate::check::{self, Answer, Refused};
 use crate::crossing;
 use crate::error::{Error, Kind};
 use crate::frame::Frame;
@@ -24,6 +24,7 @@ use crate::grants::Grants;
 use crate::instance::{Failed, GuestPlan, Instance, NotOpened};
 use crate::known::Known;
 use crate::limits::DEADLINES_A_BATCH_MAX;
+use crate::picked::Picked;
 use crate::plan::{From, Given, Plan};
 use crate::push::Scratch;
 use crate::said::Heard;
@@ -384,11 +385,11 @@ impl OpenStage {
             return frame.apply(&self.plan, picked, std::mem::take(&mut part.answer.made));
         }
         let mut picked = Vec::with_capacity(frame.rows());
-        for part in &parts {
+        for part in &mut parts {
             let from = part.from as u32;
-            match &part.answer.picked {
-                Picked::All => picked.extend(from..from + part.len as u32),
-                Picked::Rows(rows) => picked.extend(rows.iter().map(|row| from + row)),
+            match std::mem::replace(&mut part.answer.picked, Picked::All).into_rows() {
+                None => picked.extend(from..from + part.len as u32),
+                Some(rows) => picked.extend(rows.iter().map(|row| from + row)),
             }
         }
         let made = (0..self.plan.made.len()).map(|place| {
@@ -407,7 +408,7 @@ fn no_rows(plan: &Plan) -> Vec<ArrayRef> {
 /// The answer that stands for a row that makes the plugin fail.
 fn refuse(plan: &Plan, failed: Failed) -> Answer {
     let refused = Refused { row: 0, code: failed.code.to_owned(), message: failed.message };
-    Answer { picked: Picked::Rows(Vec::new()), made: no_rows(plan), refused: vec![refused] }
+    Answer { picked: Picked::none(), made: no_rows(plan), refused: vec![refused] }
 }
 
 /// Takes the refused rows out of what comes out, and gives them.
@@ -417,10 +418,8 @@ pub(crate) fn without_refused(answer: &mut Answer, rows: usize) -> Vec<Refused> 
         return refused;
     }
     let is_refused = |row: u32| refused.binary_search_by_key(&row, |refused| refused.row).is_ok();
-    let picked = match std::mem::replace(&mut answer.picked, Picked::All) {
-        Picked::All => (0..rows as u32).collect(),
-        Picked::Rows(rows) => rows,
-    };
+    let picked = std::mem::replace(&mut answer.picked, Picked::All);
+    let picked = picked.into_rows().unwrap_or_else(|| (0..rows as u32).collect());
     let stay: Vec<u32> = (0..picked.len() as u32).filter(|at| !is_refused(picked[*at as usize])).collect();
     answer.picked = Picked::Rows(stay.iter().map(|at| picked[*at as usize]).collect());
     if !answer.made.is_empty() {

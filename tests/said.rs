@@ -23,7 +23,10 @@ fn what_was_dropped_and_not_told_yet_is_told_at_the_end() {
     let lines = said.lines().filter(|line| line.contains("plugin: line ")).count() as u64;
     let warnings: Vec<&str> = said.lines().filter(|line| line.contains("`limits.log_lines`")).collect();
     let dropped = warnings.iter().map(|line| {
-        assert!(["WARN", "stream=\"flood\"", "hostile.wasm", "limit=2000"].iter().all(|word| line.contains(word)), "{line}");
+        assert!(
+            ["WARN", "stream=\"flood\"", "hostile.wasm", "limit=2000"].iter().all(|word| line.contains(word)),
+            "{line}"
+        );
         let (_, count) = line.split_once("dropped=").unwrap();
         count.split(' ').next().unwrap().parse::<u64>().unwrap()
     });

@@ -170,8 +170,10 @@ impl Instance {
         heard: (&str, &mut Heard),
     ) -> Result<(Instance, GuestPlan), NotOpened> {
         grants.allow(plugin.imports()).map_err(NotOpened::Refused)?;
-        let wasi =
-            (!plugin.imports().is_empty()).then(|| Wasi::new(grants, limits)).transpose().map_err(NotOpened::Refused)?;
+        let wasi = (!plugin.imports().is_empty())
+            .then(|| Wasi::new(grants, limits))
+            .transpose()
+            .map_err(NotOpened::Refused)?;
         let host = Host {
             limits: Limits { stack_bytes: plugin.engine().stack_bytes(), ..*limits },
             memory_bytes: 0,

@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
+use crate::Limits;
 pub use crate::abi::Level;
 use crate::grants::Wasi;
-use crate::Limits;
 use crate::limits::{LOG_LINE_BYTES_MAX, LOG_SECONDS_MAX, METRIC_NAME_BYTES_MAX, cut};
 
 /// The span that a limit of lines is for.

@@ -91,7 +91,10 @@ fn a_folder_is_read_and_nothing_else() {
 fn open_files_have_a_limit() {
     let (_folder, grants) = folder();
     let message = said(&grants, "hoard", "rates");
-    assert!(message.contains("more than 64 files, streams and the like open at once: raise `limits.handles`"), "{message}");
+    assert!(
+        message.contains("more than 64 files, streams and the like open at once: raise `limits.handles`"),
+        "{message}"
+    );
 }
 
 #[test]

@@ -111,7 +111,8 @@ fn a_metric_without_a_fit_name_is_counted_as_dropped() {
     let long = "m".repeat(65);
     let names = ["fit_1", "Unfit", "1st", "a-b", "", &long];
     let import = r#"(import "tidemill:plugin/metrics@0.1.0" "count" (func $count (param i32 i32 i64)))"#;
-    let data: String = (1..).zip(names).map(|(at, name)| format!("(data (i32.const {}) \"{name}\")", at * 1024)).collect();
+    let data: String =
+        (1..).zip(names).map(|(at, name)| format!("(data (i32.const {}) \"{name}\")", at * 1024)).collect();
     let calls: String = (1..)
         .zip(names)
         .map(|(at, name)| format!("(call $count (i32.const {}) (i32.const {}) (i64.const 7))", at * 1024, name.len()))

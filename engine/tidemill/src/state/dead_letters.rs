@@ -205,6 +205,14 @@ impl State {
         })
     }
 
+    /// The stage that refused most of the rows whose letters wait, and how many; none where no stage refused any.
+    pub fn most_dead_letters(&self, stream: &str) -> Result<Option<(String, u64)>> {
+        let query =
+            "SELECT stage, count(*) FROM dead_letters WHERE stream = ?1 AND state = 'open' AND stage IS NOT NULL
+             GROUP BY stage ORDER BY 2 DESC, 1 LIMIT 1";
+        self.run(|c| c.query_row(query, [stream], |row| Ok((row.get(0)?, unsigned(row.get(1)?)))).optional())
+    }
+
     /// The ids of an index whose rows, at this version or a later one, were refused and wait.
     pub fn rows_refused(&self, stream: &str, index: &str, since: Version) -> Result<HashSet<String>> {
         let query = "SELECT key FROM dead_letters WHERE stream = ?1 AND index_name = ?2 AND version >= ?3

@@ -65,7 +65,8 @@ class OpenTransform:
         batch, rejects, out = Batch(rows, buffers, self.plan.columns), [], Out(self.plan.made())
         if hasattr(self.plugin, "batch"):
             self.plugin.batch(batch, out)
-            return out.rows, out.columns(), rejects
+            columns = out.finish(rejects)
+            return out.rows, columns, rejects
         each = self.plugin.row
         for row in batch:
             before = out.begin(row.number)
@@ -76,4 +77,5 @@ class OpenTransform:
             except Exception as error:
                 out.take_back(before)
                 rejects.append((row.number, *reject_of(error)))
-        return out.rows, out.columns(), rejects
+        columns = out.finish(rejects)
+        return out.rows, columns, rejects

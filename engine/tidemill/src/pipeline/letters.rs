@@ -10,7 +10,7 @@ use tidemill_settle::{Counts, SinkError};
 use super::stream::Documents;
 use crate::config::{DeadLetters, DeadLettersThen, Rejects};
 use crate::metrics::StreamMetrics;
-use crate::state::{LetterFilter, LetterKind, LetterState, NewDeadLetter, State};
+use crate::state::{LetterFilter, LetterKind, LetterPlace, LetterState, NewDeadLetter, State};
 
 /// Letters that were dealt with are kept for those who look what happened, up to this many of all streams.
 const CLOSED_LETTERS_MAX: u64 = 10_000;
@@ -177,6 +177,7 @@ impl Letters {
             table: batch.map(|batch| batch.relation.to_string()).unwrap_or_default(),
             key,
             index,
+            also: Vec::new(),
             kind: match action.kind {
                 ActionKind::Index => LetterKind::Index,
                 ActionKind::Delete => LetterKind::Delete,
@@ -202,6 +203,11 @@ impl Letters {
             table: batch.relation.to_string(),
             key: place.map(|place| place.id.clone()).unwrap_or_default(),
             index: place.map(|place| place.index.clone()).unwrap_or_default(),
+            also: rejected
+                .also
+                .iter()
+                .map(|place| LetterPlace { index: place.index.clone(), key: place.id.clone() })
+                .collect(),
             kind: LetterKind::Row,
             commit: rejected.version.commit(),
             ordinal: batch.changes[rejected.change as usize].ordinal,

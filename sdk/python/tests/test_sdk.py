@@ -121,6 +121,36 @@ class Filters(unittest.TestCase):
         self.assertEqual(first, "IndexError: list index out of range")
         self.assertRegex(place, r"^  in test_sdk\.py, line \d+$")
 
+    def test_a_row_of_a_batch_is_rejected_by_its_place(self):
+        @filter
+        class Plugin:
+            def __init__(self, config, plan):
+                self.id = plan.require("id", int)
+
+            def keep_batch(self, batch):
+                for row, id in enumerate(batch.column(self.id)):
+                    if id == 2:
+                        batch.reject(row, "two", "`id` is 2")
+                return [True] * batch.rows
+
+        _, rejects = OpenFilter("{}", TABLE).process(3, [sent(INT64, [1, 2, 3])])
+        self.assertEqual(rejects, [(1, "two", "`id` is 2")])
+
+        @transform
+        class Made:
+            def __init__(self, config, plan):
+                plan.require("id", int)
+                plan.make("made", INT64)
+
+            def batch(self, batch, out):
+                batch.reject(2, "last", "the last")
+                for row, made in enumerate([1, "wrong"]):
+                    out.begin(row)
+                    out.emit(made)
+
+        rows, _, rejects = OpenTransform("{}", TABLE).process(3, [sent(INT64, [1, 2, 3])])
+        self.assertEqual((rows, [reject[:2] for reject in rejects]), ([0], [(1, "failed"), (2, "last")]))
+
     def test_a_batchs_failure_is_no_reject(self):
         for kind in (Retry, Fatal):
             def keep(plugin, row):

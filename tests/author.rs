@@ -163,17 +163,22 @@ fn a_component_is_inspected() {
 
 /// What a plugin names itself is no column of its documents, and told beside them.
 fn names_are_told() {
-    let inspect = |name: &str, more: &[&str]| {
-        let case = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../../plugins/{name}/cases/first"));
+    let inspect = |name: &str, case: &str, more: &[&str]| {
+        let case = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../../plugins/{name}/cases/{case}"));
         let file = |file: &str| case.join(file).display().to_string();
         let (schema, config, grants) = (file("schema.json"), file("config.json"), file("grants.json"));
         let args = ["plugin", "inspect", name, "--schema", &schema, "--config", &config, "--grants", &grants];
         run(&case, &[&args, more].concat()).succeeded()
     };
-    let naming = &inspect("route", &["--json"]).json()["naming"];
+    let naming = &inspect("route", "first", &["--json"]).json()["naming"];
     assert!(naming["index"].is_string() && naming["of"] == "row" && naming["many"] == false, "{naming}");
-    let told = inspect("route", &[]).stdout;
-    assert!(told.contains("\nnames    ") && told.contains("_index (within "), "{told}");
+    let told = inspect("route", "first", &[]).stdout;
+    let of_row = "made of any column: needs REPLICA IDENTITY FULL";
+    assert!(told.ends_with(&format!("\nnames    _index (within logs-*), _routing, {of_row}\n")), "{told}");
+    let naming = &inspect("split", "arrays", &["--json"]).json()["naming"];
+    assert!(naming["id"] == true && naming["index"] == Value::Null && naming["many"] == true, "{naming}");
+    let told = inspect("split", "arrays", &[]).stdout;
+    assert!(told.ends_with(&format!("\nnames    _id, {of_row}; one row may become several documents\n")), "{told}");
 }
 
 #[test]

@@ -70,19 +70,29 @@ fn what_does_not_fit_goes_to_the_dead_letters() {
 fn dead_letters_have_a_limit() {
     let world = World::new("letters_limit");
     world.sql.run(
-        "CREATE TABLE a (id int PRIMARY KEY, n text); INSERT INTO a SELECT n, 'x' FROM generate_series(1, 6) n;
+        "CREATE TABLE a (id bigint PRIMARY KEY, n text); INSERT INTO a SELECT n, 'x' FROM generate_series(1, 6) n;
          CREATE TABLE b (id int PRIMARY KEY, n text); INSERT INTO b SELECT n, 'x' FROM generate_series(1, 6) n",
     );
     world.file("mapping.json", r#"{ "properties": { "n": { "type": "integer" } } }"#);
+    let fixture = concat!(env!("CARGO_MANIFEST_DIR"), "/../../plugins/fixtures/hostile.wasm");
+    world.file("hostile.wasm", std::fs::read(fixture).expect("a plugin of the tests"));
     world.config(
         "defaults: { mapping: mapping.json, dead_letters: { rows: 4 } }
 streams:
   - { name: a, from: public.a, index: a }
-  - { name: b, from: public.b, index: b, dead_letters: { then: drop-oldest } }",
+  - { name: b, from: public.b, index: b, dead_letters: { then: drop-oldest } }
+  - name: c
+    from: public.a
+    index: c
+    dead_letters: { rows: 100, bytes: 10 }
+    stages: [{ plugin: hostile.wasm, config: { misdeed: reject, rows: [1, 2, 3] } }]",
     );
     let outcome = world.tidemill(&["run", "--until-caught-up"]);
-    outcome
-        .refused(1, &["stream `a` is paused", "dead_letters", "tidemill resume a", "oldest dead letters were dropped"]);
+    let a = "its 6 dead letters are more than the 4 that `dead_letters.rows` allows";
+    let c = "bytes of dead letters (3 by stage `hostile.wasm`) are more than the 10 that `dead_letters.bytes` allows";
+    let raise = "retry or drop them or raise `dead_letters.bytes`, then `tidemill resume c`";
+    outcome.refused(1, &["stream `a` is paused", a, "`tidemill resume a`", "stream `c` is paused", c, raise]);
+    outcome.refused(1, &["oldest dead letters were dropped"]);
     assert!(!outcome.stderr.contains("stream `b` is paused"), "{outcome}");
     let count = |stream: &str| {
         let letters = world.tidemill(&["dead-letters", "list", "--stream", stream, "--json"]).json();

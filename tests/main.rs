@@ -17,6 +17,7 @@ mod misdeeds;
 mod naming;
 mod needs;
 mod predicates;
+mod said;
 mod servers;
 mod shipped;
 mod sink;

@@ -182,6 +182,38 @@ fn one_row_in_several_documents() {
     world.drop_slot();
 }
 
+/// Its letter knows all of its names, so that a backfill sweeps none of them.
+#[test]
+fn a_row_that_is_refused_keeps_all_of_its_documents() {
+    let world = world("fan_out_refused");
+    world.sql.run(
+        "CREATE TABLE posts (id bigint PRIMARY KEY, tags text, n bigint); ALTER TABLE posts REPLICA IDENTITY FULL;
+         INSERT INTO posts VALUES (1, 'a,b,c', 1), (2, 'd,e', 2)",
+    );
+    let config = |more: &str| world.config(&stream("posts", "{ split: tags }", "{}", more));
+    config("");
+    world.catch_up();
+    let all = [("posts/1-a", 1), ("posts/1-b", 1), ("posts/1-c", 1), ("posts/2-d", 2), ("posts/2-e", 2)];
+    holds(&world, &["posts"], &all);
+    config("    where: 10 / (n - 1) > 0\n");
+    world.tidemill(&["run", "--until-caught-up", "--backfill-changed"]).succeeded();
+    holds(&world, &["posts"], &all);
+    let letters = || {
+        let list = world.tidemill(&["dead-letters", "list", "--json"]).succeeded().json();
+        list["dead_letters"].as_array().unwrap().clone()
+    };
+    let letter = &letters()[0];
+    assert_eq!((&letter["key"], &letter["error_type"]), (&json!("1-a"), &json!("22012")), "{letter}");
+    assert_eq!(letter["also"], json!([{ "index": "posts", "key": "1-b" }, { "index": "posts", "key": "1-c" }]));
+    let shown = world.tidemill(&["dead-letters", "show", &letter["id"].to_string()]).succeeded().stdout;
+    assert!(shown.contains("posts/1-a") && shown.contains("posts/1-b, posts/1-c"), "{shown}");
+    world.sql.run("UPDATE posts SET n = 3, tags = 'c,d' WHERE id = 1");
+    world.catch_up();
+    holds(&world, &["posts"], &[("posts/1-c", 1), ("posts/1-d", 1), ("posts/2-d", 2), ("posts/2-e", 2)]);
+    assert!(letters().is_empty(), "{:?}", letters());
+    world.drop_slot();
+}
+
 #[test]
 fn names_of_the_key_need_no_whole_old_row() {
     let world = world("named_by_key");

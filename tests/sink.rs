@@ -306,6 +306,7 @@ streams:
     ));
     let outcome = world.tidemill(&["run", "--until-caught-up"]);
     outcome.refused(1, &["`refused` is paused", "`rejected` is paused", "rejects.ratio", "tidemill dead-letters"]);
+    outcome.refused(1, &["rows were rejected (20 by stage `hostile.wasm`), more than `rejects.ratio` 0.2 allows"]);
     assert!(!outcome.stderr.contains("stream `few` is paused"), "{outcome}");
     let letters = world.tidemill(&["dead-letters", "list", "--json"]).json();
     assert_eq!(letters["dead_letters"].as_array().map(Vec::len), Some(30 + 3 + 20));

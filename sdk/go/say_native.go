@@ -12,7 +12,7 @@ func Log(level Level, message string) {
 	fmt.Fprintln(os.Stderr, [...]string{"debug", "info", "warn", "error"}[level], message)
 }
 
-// Count adds to a counter. Names are `[a-z][a-z0-9_]*`, at most 64 of them a stage.
+// Count adds to a counter. Names are `[a-z][a-z0-9_]*` of at most 64 bytes, at most 64 of them a stage.
 func Count(name string, add uint64) {}
 
 // Set sets a gauge.

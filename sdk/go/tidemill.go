@@ -136,6 +136,9 @@ func Fatal(format string, arguments ...any) error {
 	return &failed{fmt.Sprintf(format, arguments...), false}
 }
 
+// failedCode is of a row's error that has no code of its own.
+const failedCode = "failed"
+
 type rejected struct{ code, message string }
 
 func (r *rejected) Error() string { return r.message }
@@ -157,13 +160,13 @@ type RowReject struct {
 type Rejects []RowReject
 
 // Take makes a reject of a row's error, and gives back an error that is of the whole batch. Any error that is neither is a
-// reject with the code `error`.
+// reject with the code `failed`, as in the other languages' SDKs.
 func (r *Rejects) Take(row int, err error) error {
 	var whole *failed
 	if errors.As(err, &whole) {
 		return err
 	}
-	reject := RowReject{row, "error", err.Error()}
+	reject := RowReject{row, failedCode, err.Error()}
 	var own *rejected
 	if errors.As(err, &own) {
 		reject.Code = own.code

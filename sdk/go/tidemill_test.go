@@ -112,7 +112,7 @@ func TestAnErrorIsARowsUnlessItSaysOtherwise(t *testing.T) {
 		})
 	}
 	verdict, err := keep(errors.New("odd"))
-	if err != nil || len(verdict.Rejects) != 1 || verdict.Rejects[0] != (RowReject{8, "error", "odd"}) {
+	if err != nil || len(verdict.Rejects) != 1 || verdict.Rejects[0] != (RowReject{8, "failed", "odd"}) {
 		t.Fatalf("%v, %v", verdict, err)
 	}
 	if verdict.keep[0] != 2 || verdict.keep[1] != 0 {

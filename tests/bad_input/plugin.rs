@@ -113,6 +113,27 @@ fn what_a_plugin_imports_has_to_be_granted() {
     world.drop_slot();
 }
 
+/// What a row was is told only by a full old image: the statement that gives one is printed, where that is what is missing.
+#[test]
+fn a_column_of_which_no_update_tells_what_it_was() {
+    let fixture = concat!(env!("CARGO_MANIFEST_DIR"), "/../../plugins/fixtures/splitter.wasm");
+    let world = shop("plugin_old");
+    world.file("mine.wasm", std::fs::read(fixture).expect("a plugin of the tests"));
+    with_plugin(&world, "mine.wasm, config: { old: [price] }");
+    let sql = "ALTER TABLE \"public\".\"products\" REPLICA IDENTITY FULL;";
+    both_refuse(&world, 1, &["mine.wasm", "does not tell what `price` was", sql]);
+    let script = world.tidemill(&["check", "--sql"]).stdout;
+    assert!(script.contains(sql), "{script}");
+    with_plugin(&world, "mine.wasm, config: { old: [prise] }");
+    let said = world.tidemill(&["check"]);
+    said.refused(1, &["mine.wasm", "does not tell what `prise` was"]);
+    assert!(!said.to_string().contains("ALTER TABLE"), "{said}");
+    with_plugin(&world, "mine.wasm, config: { old: [price] }");
+    world.sql.run(sql);
+    is_mended(&world);
+    world.drop_slot();
+}
+
 #[test]
 fn a_plugin_of_another_digest() {
     let shipped = concat!(env!("CARGO_MANIFEST_DIR"), "/../../plugins/shipped/where.wasm");

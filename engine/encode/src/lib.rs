@@ -188,6 +188,8 @@ pub struct Rejected {
     pub plugin_sha256: Option<String>,
     /// Where the document would be, if that can be told.
     pub place: Option<DocumentPlace>,
+    /// Where the others would be, of a row of which several are made.
+    pub also: Vec<DocumentPlace>,
     /// The row as one JSON object: its new image, or of a delete the old one. Columns that nobody reads are not in it.
     pub document: Bytes,
 }

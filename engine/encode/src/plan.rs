@@ -28,6 +28,8 @@ pub(crate) struct Refused {
     pub(crate) change: u32,
     pub(crate) version: Version,
     pub(crate) place: Option<Place>,
+    /// The places of its other documents, where there were to be several.
+    pub(crate) also: Vec<Place>,
     pub(crate) why: Why,
 }
 
@@ -277,7 +279,9 @@ impl Planner<'_> {
         }
         if let Some(why) = why {
             stay.iter().for_each(|place| self.forget(*place));
-            self.refuse(seen, stay.first().copied(), why);
+            let mut stay = stay.into_iter();
+            self.refuse(seen, stay.next(), why);
+            self.plan.refused.last_mut().expect("put in above").also = stay.collect();
             return Ok(());
         }
         match outcome {
@@ -336,7 +340,14 @@ impl Planner<'_> {
     }
 
     fn refuse(&mut self, seen: Seen<'_>, place: Option<Place>, why: Why) {
-        self.plan.refused.push(Refused { batch: seen.batch, change: seen.at, version: seen.version, place, why });
+        self.plan.refused.push(Refused {
+            batch: seen.batch,
+            change: seen.at,
+            version: seen.version,
+            place,
+            also: Vec::new(),
+            why,
+        });
     }
 
     fn place(&mut self, lane: &Lane<'_>, seen: Seen<'_>, image: Image) -> Result<Place, Placeless> {

@@ -32,6 +32,7 @@ pub(crate) fn rejected(refused: &Refused, lane: &Lane<'_>, arena: &[u8]) -> Resu
         stage: reject.map(|reject| reject.stage.clone()),
         plugin_sha256: reject.map(|reject| reject.plugin_sha256.clone()),
         place: refused.place.map(|place| named(place, lane, arena)),
+        also: refused.also.iter().map(|place| named(*place, lane, arena)).collect(),
         document: document(refused, lane)?,
     })
 }

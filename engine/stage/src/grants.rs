@@ -21,8 +21,9 @@ use wasmtime_wasi::p2::{DynPollable, OutputStream, Pollable, StreamResult};
 use wasmtime_wasi::random::{WasiRandom, WasiRandomView};
 use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxView, WasiView};
 
+use crate::Limits;
 use crate::abi::Level;
-use crate::limits::{PRINTED_BYTES_MAX, WASI_HANDLES_MAX};
+use crate::limits::LOG_LINE_BYTES_MAX;
 
 /// What a stage's plugin may use beside its rows.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -154,8 +155,10 @@ impl std::fmt::Debug for Wasi {
 }
 
 impl Wasi {
-    pub(crate) fn new(grants: &Grants) -> Result<Wasi, String> {
-        let printed = [(Level::Info, Printed::default()), (Level::Warn, Printed::default())];
+    pub(crate) fn new(grants: &Grants, limits: &Limits) -> Result<Wasi, String> {
+        // As much as the log may take of one call.
+        let bytes_max = limits.log_lines.saturating_mul(LOG_LINE_BYTES_MAX);
+        let printed = [Level::Info, Level::Warn].map(|level| (level, Printed::new(bytes_max)));
         let mut ctx = WasiCtx::builder();
         // Each call is on the stage's own thread, which does nothing else meanwhile.
         ctx.allow_blocking_current_thread(true).allow_tcp(false).allow_udp(false).allow_ip_name_lookup(false);
@@ -168,7 +171,7 @@ impl Wasi {
                 .map_err(|error| format!("`grants.dirs`: {} cannot be read: {}", path.display(), error.root_cause()))?;
         }
         let mut table = ResourceTable::new();
-        table.set_max_capacity(WASI_HANDLES_MAX);
+        table.set_max_capacity(limits.handles);
         Ok(Wasi { ctx: ctx.build(), table, printed })
     }
 
@@ -176,29 +179,50 @@ impl Wasi {
         WasiCtxView { ctx: &mut self.ctx, table: &mut self.table }
     }
 
-    /// What was printed since the last time, line by line.
-    pub(crate) fn drain(&mut self) -> impl Iterator<Item = (Level, String)> {
-        self.printed.iter().flat_map(|(level, printed)| {
-            let text = printed.take();
-            text.lines().map(|line| (*level, line.to_owned())).collect::<Vec<_>>()
-        })
+    /// What was printed since the last time, line by line, and how many lines more were.
+    pub(crate) fn drain(&mut self) -> (Vec<(Level, String)>, u64) {
+        let (mut lines, mut dropped) = (Vec::new(), 0);
+        for (level, printed) in &self.printed {
+            let (text, more) = printed.take();
+            lines.extend(text.lines().map(|line| (*level, line.to_owned())));
+            dropped += more;
+        }
+        (lines, dropped)
     }
 }
 
-/// What a plugin printed and nobody has read yet; what is too much is lost, as in a flooded log.
-#[derive(Clone, Debug, Default)]
-struct Printed(Arc<Mutex<Vec<u8>>>);
+/// What a plugin printed and nobody has read yet; of what is too much the lines are counted, as in a flooded log.
+#[derive(Clone, Debug)]
+struct Printed {
+    kept: Arc<Mutex<Kept>>,
+    bytes_max: usize,
+}
+
+#[derive(Debug, Default)]
+struct Kept {
+    bytes: Vec<u8>,
+    lines_dropped: u64,
+}
 
 impl Printed {
-    fn take(&self) -> String {
-        let bytes = self.0.lock().map(|mut bytes| std::mem::take(&mut *bytes)).unwrap_or_default();
-        String::from_utf8_lossy(&bytes).into_owned()
+    fn new(bytes_max: usize) -> Printed {
+        Printed { kept: Arc::default(), bytes_max }
+    }
+
+    fn take(&self) -> (String, u64) {
+        let Kept { bytes, lines_dropped } =
+            self.kept.lock().map(|mut kept| std::mem::take(&mut *kept)).unwrap_or_default();
+        // The first line break that was dropped is of a line that is only cut.
+        let is_cut = bytes.last().is_some_and(|byte| *byte != b'\n');
+        (String::from_utf8_lossy(&bytes).into_owned(), lines_dropped.saturating_sub(u64::from(is_cut)))
     }
 
     fn append(&self, bytes: &[u8]) {
-        if let Ok(mut printed) = self.0.lock() {
-            let room = PRINTED_BYTES_MAX.saturating_sub(printed.len());
-            printed.extend_from_slice(&bytes[..bytes.len().min(room)]);
+        if let Ok(mut kept) = self.kept.lock() {
+            let room = self.bytes_max.saturating_sub(kept.bytes.len());
+            let (fits, beyond) = bytes.split_at(bytes.len().min(room));
+            kept.bytes.extend_from_slice(fits);
+            kept.lines_dropped += beyond.iter().filter(|byte| **byte == b'\n').count() as u64;
         }
     }
 }
@@ -236,9 +260,12 @@ impl OutputStream for Printed {
     }
 
     fn check_write(&mut self) -> StreamResult<usize> {
-        Ok(PRINTED_BYTES_MAX)
+        Ok(WRITE_BYTES_MAX)
     }
 }
+
+/// What a plugin prints at once; it may go on at once.
+const WRITE_BYTES_MAX: usize = 64 << 10;
 
 struct Io;
 

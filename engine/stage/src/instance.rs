@@ -2,7 +2,7 @@
 //!
 //! A call that trapped or ran out of something leaves the store in an unknown state: the caller drops the instance.
 
-use wasmtime::component::{ComponentNamedList, Func, Lift, Linker, Lower};
+use wasmtime::component::{ComponentNamedList, Func, Lift, Linker, Lower, ResourceTableError};
 use wasmtime::{FrameInfo, ResourceLimiter, Store, StoreContextMut, Trap, WasmBacktrace};
 use wasmtime_wasi::{WasiCtxView, WasiView};
 
@@ -170,7 +170,10 @@ impl Instance {
         heard: (&str, &mut Heard),
     ) -> Result<(Instance, GuestPlan), NotOpened> {
         grants.allow(plugin.imports()).map_err(NotOpened::Refused)?;
-        let wasi = (!plugin.imports().is_empty()).then(|| Wasi::new(grants)).transpose().map_err(NotOpened::Refused)?;
+        let wasi = (!plugin.imports().is_empty())
+            .then(|| Wasi::new(grants, limits))
+            .transpose()
+            .map_err(NotOpened::Refused)?;
         let host = Host {
             limits: Limits { stack_bytes: plugin.engine().stack_bytes(), ..*limits },
             memory_bytes: 0,
@@ -303,6 +306,12 @@ fn failed(store: &mut Store<Host>, error: &wasmtime::Error) -> Failed {
 
 /// What wasmtime has no type for is told by its words; a test holds them.
 fn no_answer(error: &wasmtime::Error, limits: &Limits) -> Failed {
+    if let Some(ResourceTableError::Full) = error.downcast_ref::<ResourceTableError>() {
+        let max = limits.handles;
+        return Failed::limit(format!(
+            "it has more than {max} files, streams and the like open at once: raise `limits.handles`"
+        ));
+    }
     let message = error.root_cause().to_string();
     if message.contains("hostcalls has been exhausted") {
         let mib = limits.output_bytes >> 20;

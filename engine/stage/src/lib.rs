@@ -42,7 +42,7 @@ pub use grants::{Folder, Grants, Identity, givers};
 pub use inspect::{Inspection, granted_by, inspect};
 pub use limits::Limits;
 pub use plugin::{Plugin, World};
-pub use said::{Beyond, Level, LogLine, Logs, Metric};
+pub use said::{Beyond, Level, LogLine, Logs, Metric, Warning};
 pub use stage::{Required, Stage, StageStats};
 
 // Columns cross as they lie in memory, and the contract says little-endian.

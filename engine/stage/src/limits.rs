@@ -21,10 +21,12 @@ pub struct Limits {
     pub output_bytes: usize,
     /// `rows_out`: the rows that may come out of one call, fan-out included.
     pub rows_out: usize,
-    /// `log_lines`: lines a second; what comes beyond is counted.
+    /// `log_lines`: lines a second, and ten times as many of one batch; what comes beyond is counted.
     pub log_lines: usize,
     /// `metrics`: names of a plugin's own metrics.
     pub metrics: usize,
+    /// `handles`: files, streams and the like that an instance has open at once, by a grant.
+    pub handles: usize,
     /// `failing_rows`: rows of one batch that may each make the plugin fail. More, and it is the plugin that is broken.
     pub failing_rows: usize,
     /// `failing_in_a_row`: rows one after the other, over any number of batches, that each make the plugin fail while none passes. So
@@ -51,6 +53,7 @@ impl Default for Limits {
             rows_out: 1 << 20,
             log_lines: 100,
             metrics: 64,
+            handles: 64,
             failing_rows: 64,
             failing_in_a_row: 8,
         }
@@ -59,18 +62,15 @@ impl Default for Limits {
 
 /// The columns that a stage may let out. A Postgres table has 1,600 at most.
 pub(crate) const COLUMNS_MAX: usize = 4096;
-/// Lines kept until the caller takes them.
-pub(crate) const LOG_LINES_MAX: usize = 1000;
+/// So many times `log_lines` are kept of a stage until the caller takes them, which it does after every batch: one may take
+/// longer than a second, and no batch may fill the memory.
+pub(crate) const LOG_SECONDS_MAX: usize = 10;
 /// A line's length; the rest is cut.
 pub(crate) const LOG_LINE_BYTES_MAX: usize = 4096;
 /// The functions that a trap's message names.
 pub(crate) const BACKTRACE_FRAMES_MAX: usize = 16;
 /// Lists in lists in one column.
 pub(crate) const LIST_DEPTH_MAX: usize = 8;
-/// What a plugin prints in one call.
-pub(crate) const PRINTED_BYTES_MAX: usize = 64 << 10;
-/// Files, streams and the like that an instance has open at once.
-pub(crate) const WASI_HANDLES_MAX: usize = 64;
 /// A metric's name.
 pub(crate) const METRIC_NAME_BYTES_MAX: usize = 64;
 /// The code and the message of a rejected row; the rest is cut.

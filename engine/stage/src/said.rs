@@ -3,9 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
+use crate::Limits;
 pub use crate::abi::Level;
 use crate::grants::Wasi;
-use crate::limits::{LOG_LINE_BYTES_MAX, LOG_LINES_MAX, METRIC_NAME_BYTES_MAX, cut};
+use crate::limits::{LOG_LINE_BYTES_MAX, LOG_SECONDS_MAX, METRIC_NAME_BYTES_MAX, cut};
 
 /// The span that a limit of lines is for.
 const RATE_INTERVAL: Duration = Duration::from_secs(1);
@@ -26,13 +27,61 @@ pub struct Logs {
     pub beyond: BTreeMap<String, Beyond>,
 }
 
-/// What of a stage was not kept because it was beyond a limit.
+/// What of a stage was not kept because it was beyond a limit, or has no name that may be.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Beyond {
     /// Lines: `log_lines`.
     pub lines: u64,
     /// Counts and values of metrics whose names were too many: `metrics`.
     pub metrics: u64,
+    /// Counts and values of metrics whose names are not of the form that the contract has for them.
+    pub unfit: u64,
+}
+
+/// That something was dropped, for whoever runs the plugin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Warning {
+    pub dropped: u64,
+    /// What of it may be.
+    pub limit: usize,
+    /// What it is, and the way out.
+    pub words: &'static str,
+}
+
+impl Beyond {
+    pub fn is_none(&self) -> bool {
+        *self == Beyond::default()
+    }
+
+    pub fn add(&mut self, more: Beyond) {
+        let Beyond { lines, metrics, unfit } = more;
+        self.lines += lines;
+        self.metrics += metrics;
+        self.unfit += unfit;
+    }
+
+    /// What to tell of it.
+    pub fn warnings(&self, limits: &Limits) -> Vec<Warning> {
+        let warnings = [
+            Warning {
+                dropped: self.lines,
+                limit: limits.log_lines,
+                words: "plugin logs more lines a second than are kept: mend it, or raise `limits.log_lines`",
+            },
+            Warning {
+                dropped: self.metrics,
+                limit: limits.metrics,
+                words: "plugin has more metrics of its own than are kept: mend it, or raise `limits.metrics`",
+            },
+            Warning {
+                dropped: self.unfit,
+                limit: METRIC_NAME_BYTES_MAX,
+                words: "plugin has metrics whose names none may have, so they are dropped: mend it: a name is `[a-z][a-z0-9_]*`, \
+                        64 bytes at most",
+            },
+        ];
+        warnings.into_iter().filter(|warning| warning.dropped > 0).collect()
+    }
 }
 
 /// A metric of a guest's own.
@@ -72,6 +121,7 @@ impl Said {
         let is_name = chars.next().is_some_and(|first| first.is_ascii_lowercase())
             && chars.all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'_');
         if !is_name || name.len() > METRIC_NAME_BYTES_MAX {
+            self.beyond.unfit += 1;
             return None;
         }
         if !self.metrics.contains_key(name) {
@@ -86,7 +136,9 @@ impl Said {
 
     /// What it printed becomes lines of the log.
     pub(crate) fn print(&mut self, wasi: &mut Wasi) {
-        for (level, line) in wasi.drain() {
+        let (lines, dropped) = wasi.drain();
+        self.beyond.lines += dropped;
+        for (level, line) in lines {
             self.log(level, line);
         }
     }
@@ -108,20 +160,23 @@ pub(crate) struct Heard {
     metric_names: BTreeSet<(String, String)>,
 }
 
-/// How many lines of a stage were kept since when.
+/// How many lines of a stage were kept since when, and how many of them nobody has taken yet.
 #[derive(Debug)]
 struct Rate {
     since: Instant,
     kept: usize,
+    waiting: usize,
 }
 
 impl Rate {
     fn allows(&mut self, lines_max: usize, now: Instant) -> bool {
         if now.duration_since(self.since) >= RATE_INTERVAL {
-            *self = Rate { since: now, kept: 0 };
+            (self.since, self.kept) = (now, 0);
         }
-        self.kept += 1;
-        self.kept <= lines_max
+        let is_kept = self.kept < lines_max && self.waiting < lines_max.saturating_mul(LOG_SECONDS_MAX);
+        self.kept += usize::from(is_kept);
+        self.waiting += usize::from(is_kept);
+        is_kept
     }
 }
 
@@ -136,21 +191,19 @@ impl Heard {
                 said.beyond.metrics += 1;
             }
         }
-        let Beyond { lines, metrics } = std::mem::take(&mut said.beyond);
-        if lines + metrics > 0 {
-            let beyond = self.logs.beyond.entry(stage.to_owned()).or_default();
-            beyond.lines += lines;
-            beyond.metrics += metrics;
+        let beyond = std::mem::take(&mut said.beyond);
+        if !beyond.is_none() {
+            self.logs.beyond.entry(stage.to_owned()).or_default().add(beyond);
         }
     }
 
     fn take_lines(&mut self, stage: &str, said: &mut Said, now: Instant) {
         if !self.rates.contains_key(stage) {
-            self.rates.insert(stage.to_owned(), Rate { since: now, kept: 0 });
+            self.rates.insert(stage.to_owned(), Rate { since: now, kept: 0, waiting: 0 });
         }
         let rate = self.rates.get_mut(stage).expect("put in above");
         for (level, message) in said.lines.drain(..) {
-            if rate.allows(said.lines_max, now) && self.logs.lines.len() < LOG_LINES_MAX {
+            if rate.allows(said.lines_max, now) {
                 self.logs.lines.push(LogLine { stage: stage.to_owned(), level, message });
             } else {
                 said.beyond.lines += 1;
@@ -175,6 +228,7 @@ impl Heard {
     }
 
     pub(crate) fn take_logs(&mut self) -> Logs {
+        self.rates.values_mut().for_each(|rate| rate.waiting = 0);
         std::mem::take(&mut self.logs)
     }
 
@@ -203,5 +257,25 @@ mod tests {
         assert_eq!(second(&mut heard, begin), (3, 5));
         assert_eq!(second(&mut heard, begin + RATE_INTERVAL / 2), (0, 8));
         assert_eq!(second(&mut heard, begin + RATE_INTERVAL), (3, 5));
+    }
+
+    #[test]
+    fn what_nobody_takes_is_kept_by_the_same_limit() {
+        let (mut heard, begin) = (Heard::default(), Instant::now());
+        for lines_max in [3, 4000] {
+            let stage = lines_max.to_string();
+            let mut said = Said::new(lines_max, 1);
+            for second in 0..12 {
+                (0..lines_max).for_each(|line| said.log(Level::Info, format!("{second} {line}")));
+                heard.take_lines(&stage, &mut said, begin + RATE_INTERVAL * second);
+            }
+            assert_eq!(said.beyond.lines, 2 * lines_max as u64, "of twelve seconds ten are kept");
+        }
+        let lines = heard.take_logs().lines;
+        assert_eq!(lines.len(), 10 * 3 + 10 * 4000);
+        let mut said = Said::new(3, 1);
+        said.log(Level::Info, "again".to_owned());
+        heard.take_lines("3", &mut said, begin + RATE_INTERVAL * 12);
+        assert_eq!(heard.take_logs().lines.len(), 1);
     }
 }

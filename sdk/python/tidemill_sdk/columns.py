@@ -43,9 +43,14 @@ class Batch:
 
     def __init__(self, rows: int, buffers: list, columns: list[Column]):
         self.rows = rows
+        self.rejects: list[tuple[int, str, str]] = []
         self._buffers = buffers
         self._lists: list[list | None] = [None] * len(columns)
         self._columns = columns
+
+    def reject(self, row: int, code: str, message: str) -> None:
+        """This row cannot become a document, as `Reject` says; whatever else is answered for it."""
+        self.rejects.append((row, code, message))
 
     def values(self, column: Column) -> memoryview:
         """A column of numbers, dates or times without a copy; what stands at a null means nothing."""

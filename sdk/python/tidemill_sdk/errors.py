@@ -22,13 +22,17 @@ class Fatal(Exception):
     """It will not pass: the stream pauses and the operator is told."""
 
 
+# The code of a row's error that has none of its own; the same in the other languages' SDKs.
+FAILED = "failed"
+
+
 def reject_of(error: Exception) -> tuple[str, str]:
-    """A row's error as code and message. What is no `Reject` has its type for code, and says where it was raised."""
+    """A row's error as code and message. What is no `Reject` has its type in the message, and says where it was raised."""
     if isinstance(error, Reject):
         return error.code, error.message
     places = _places(error)
-    code = type(error).__name__
-    return code, f"{error} ({places[-1]})" if places else str(error)
+    message = f"{type(error).__name__}: {error}"
+    return FAILED, f"{message} ({places[-1]})" if places else message
 
 
 def trace_of(error: Exception) -> str:

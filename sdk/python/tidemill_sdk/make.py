@@ -2,8 +2,9 @@
 
 import json
 from array import array
-from itertools import accumulate, chain
+from itertools import accumulate, chain, compress
 
+from .errors import FAILED
 from .schema import BOOLEAN, FORMATS, JSON, UTF8, Field
 
 _plain = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
@@ -46,12 +47,17 @@ def bitmap(rows: list) -> bytes:
     return int(digits[::-1] or "0", 2).to_bytes((len(rows) + 7) // 8, "little")
 
 
+BOOLS = {bool, type(None)}
+
+
 def buffers(field: Field, values: list) -> tuple[bytes | None, bytes, bytes]:
     """A made column's validity, offsets and values."""
     validity = None
     if None in values:
         validity = bitmap([value is not None for value in values])
     if field.data_type == BOOLEAN:
+        if not BOOLS.issuperset(map(type, values)):  # of any value it could be told whether it is true: of "false" too
+            raise TypeError(f"`{field.name}` is a column of booleans, and was given something else")
         return validity, b"", bitmap(values)
     if field.data_type in FORMATS:
         plain = values if validity is None else [0 if value is None else value for value in values]
@@ -77,6 +83,27 @@ def columns(fields: list[Field], values: list) -> list[tuple[bytes | None, bytes
     lists = [() if value is None else value for value in values]
     offsets = array("i", accumulate(map(len, lists), initial=0))
     return [(validity, offsets.tobytes(), b""), *columns(elements, list(chain.from_iterable(lists)))]
+
+
+def misfit(fields: list[Field], value) -> str | None:
+    """What a value is that no column of these fields takes; none where it fits."""
+    if value is None:
+        return None
+    field, *elements = fields
+    try:
+        if not elements:
+            buffers(field, [value])
+        elif not isinstance(value, (list, tuple)):
+            return type(value).__name__
+    except OverflowError:
+        return f"an {type(value).__name__} that is out of its range"
+    except UnicodeError:
+        return "a str that is no Unicode text"
+    except Exception:
+        return type(value).__name__
+    inside = (misfit(elements, element) for element in value) if elements else ()
+    found = next(filter(None, inside), None)
+    return found and found.removesuffix(" in a list") + " in a list"
 
 
 class Out:
@@ -110,6 +137,33 @@ class Out:
         self.rows.append(self._row)
         self.values.append(values)
 
-    def columns(self) -> list[tuple[bytes | None, bytes, bytes]]:
+    def finish(self, rejects: list[tuple[int, str, str]]) -> list[tuple[bytes | None, bytes, bytes]]:
+        """The made columns' buffers. A row with a value that its column does not take is taken out, and added to the rejects."""
+        try:
+            return self._columns()
+        except Exception:
+            refused = self._misfits()
+            if not refused:
+                raise
+        stays = [row not in refused for row in self.rows]
+        self.rows, self.values = list(compress(self.rows, stays)), list(compress(self.values, stays))
+        rejects += [(row, FAILED, message) for row, message in refused.items()]
+        rejects.sort()
+        return self._columns()
+
+    def _columns(self) -> list[tuple[bytes | None, bytes, bytes]]:
         made = zip(*self.values) if self.values else [()] * len(self._made)
         return [part for fields, column in zip(self._made, made) for part in columns(fields, list(column))]
+
+    def _misfits(self) -> dict[int, str]:
+        """The rows with values that their columns do not take, and why; none where it cannot be told whose a value is."""
+        refused = {}
+        if len(self.rows) != len(self.values):
+            return refused
+        for row, values in zip(self.rows, self.values):
+            for fields, value in zip(self._made, values):
+                if row not in refused and (found := misfit(fields, value)):
+                    takes = " of ".join(field.data_type for field in fields).replace("_", "-")
+                    name = f"made column `{fields[0].name}`" if fields[0].name else "a document"
+                    refused[row] = f"{name} takes {takes}, and row {row} gave {found}"
+        return refused

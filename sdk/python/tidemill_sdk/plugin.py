@@ -37,7 +37,8 @@ class OpenFilter:
 
     def process(self, rows: int, buffers: list) -> tuple[bytes, list[tuple[int, str, str]]]:
         """A bitmap of the rows that stay, and the rejects."""
-        batch, rejects = Batch(rows, buffers, self.plan.columns), []
+        batch = Batch(rows, buffers, self.plan.columns)
+        rejects = batch.rejects
         if hasattr(self.plugin, "keep_batch"):
             stays = list(self.plugin.keep_batch(batch))
             if len(stays) != rows:
@@ -62,10 +63,12 @@ class OpenTransform:
 
     def process(self, rows: int, buffers: list) -> tuple[list[int], list[tuple], list[tuple[int, str, str]]]:
         """The rows that come out, the made columns' buffers, and the rejects."""
-        batch, rejects, out = Batch(rows, buffers, self.plan.columns), [], Out(self.plan.made())
+        batch, out = Batch(rows, buffers, self.plan.columns), Out(self.plan.made())
+        rejects = batch.rejects
         if hasattr(self.plugin, "batch"):
             self.plugin.batch(batch, out)
-            return out.rows, out.columns(), rejects
+            columns = out.finish(rejects)
+            return out.rows, columns, rejects
         each = self.plugin.row
         for row in batch:
             before = out.begin(row.number)
@@ -76,4 +79,5 @@ class OpenTransform:
             except Exception as error:
                 out.take_back(before)
                 rejects.append((row.number, *reject_of(error)))
-        return out.rows, out.columns(), rejects
+        columns = out.finish(rejects)
+        return out.rows, columns, rejects

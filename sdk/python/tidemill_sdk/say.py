@@ -14,7 +14,7 @@ def log(message: str, level: str = "info") -> None:
 
 
 def count(name: str, add: int = 1) -> None:
-    """Adds to a counter. Names are `[a-z][a-z0-9_]*`, at most 64 of them a stage."""
+    """Adds to a counter. Names are `[a-z][a-z0-9_]*` of at most 64 bytes, at most 64 of them a stage."""
     try:
         from wit_world.imports import metrics
     except ImportError:

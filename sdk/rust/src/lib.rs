@@ -26,6 +26,23 @@
 //! # fn main() {}
 //! ```
 //!
+//! A column of lists, which an earlier stage made, is a `Vec`:
+//!
+//! ```
+//! #[derive(tidemill_sdk::Row)]
+//! struct Tagged<'a> {
+//!     tags: Vec<Option<&'a str>>,      // a null list refuses the row: `Option<Vec<…>>` takes it in
+//!     sizes: Option<Vec<Vec<i32>>>,    // lists in lists
+//! }
+//!
+//! fn is_new(row: Tagged<'_>, _: &()) -> bool {
+//!     row.tags.contains(&Some("new")) && row.sizes.is_none_or(|sizes| sizes.concat().iter().sum::<i32>() > 9)
+//! }
+//!
+//! tidemill_sdk::filter!(rows: is_new);
+//! # fn main() {}
+//! ```
+//!
 //! A transform's function gives the columns that it makes:
 //!
 //! ```
@@ -88,6 +105,11 @@
 
 extern crate self as tidemill_sdk;
 
+/// The examples of the page are tested too.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+mod readme {}
+
 mod column;
 mod function;
 #[cfg(target_arch = "wasm32")]
@@ -117,7 +139,7 @@ pub use make::{Bits, MakeBytes, MakeNumbers, lists, take};
 pub use plan::{Config, FilterPlan, TransformPlan};
 #[doc(hidden)]
 pub use row::require_in;
-pub use row::{Cell, Made, MakeCell, OrReject, Require, Row, RowError};
+pub use row::{Cell, Made, MakeCell, Null, OrReject, Require, Row, RowError};
 pub use say::{Level, count, log, set};
 pub use setting::{Setting, Settings};
 pub use tidemill_sdk_derive::{Config, Made, Row};

@@ -5,7 +5,8 @@ use std::fmt;
 
 use crate::say::said;
 use crate::{
-    Batch, Bits, Buffers, Column, ColumnType, DataType, Error, MakeBytes, MakeNumbers, Number, Reject, TransformPlan,
+    Batch, Bits, Buffers, Column, ColumnType, DataType, Error, List, Lists, MakeBytes, MakeNumbers, Number, Reject,
+    TransformPlan,
 };
 
 /// Why a row cannot become a document. Any error turns into one by `?`; [`OrReject`] gives it a code of its own.
@@ -23,8 +24,12 @@ impl RowError {
     }
 
     #[doc(hidden)]
-    pub fn null(column: &str) -> RowError {
-        RowError::new("null", said(&["column `", column, "` is null"]))
+    pub fn null(column: &str, null: Null) -> RowError {
+        let is = match null {
+            Null::Cell => "` is null",
+            Null::Element => "` has a null in its list",
+        };
+        RowError::new("null", said(&["column `", column, is]))
     }
 
     pub fn code(&self) -> &str {
@@ -90,11 +95,21 @@ pub trait Row<'a>: Sized {
     fn read(columns: &Self::Columns, batch: &Batch<'a>, row: usize) -> Result<Self, RowError>;
 }
 
-/// What a field of a typed row may be.
+/// What a field of a typed row may be: a text, bytes, a bool, a number, a `Vec` of one where the column has lists, an `Option` of
+/// any where there are nulls.
 pub trait Cell<'a>: Sized {
     type Column: ColumnType + ?Sized;
-    /// `None` where it is null and may not be.
-    fn cell(view: <Self::Column as ColumnType>::View<'a>, row: usize) -> Option<Self>;
+    /// An error where there is a null that may not be.
+    fn cell(view: &<Self::Column as ColumnType>::View<'a>, row: usize) -> Result<Self, Null>;
+}
+
+/// A null that may not be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Null {
+    /// The value itself.
+    Cell,
+    /// An element of a list.
+    Element,
 }
 
 macro_rules! cell {
@@ -103,8 +118,8 @@ macro_rules! cell {
             type Column = $column;
 
             #[inline]
-            fn cell(view: <$column as ColumnType>::View<'a>, row: usize) -> Option<Self> {
-                view.get(row)
+            fn cell(view: &<$column as ColumnType>::View<'a>, row: usize) -> Result<Self, Null> {
+                view.get(row).ok_or(Null::Cell)
             }
         }
     )*};
@@ -116,8 +131,21 @@ impl<'a, T: Cell<'a>> Cell<'a> for Option<T> {
     type Column = T::Column;
 
     #[inline]
-    fn cell(view: <T::Column as ColumnType>::View<'a>, row: usize) -> Option<Option<T>> {
-        Some(T::cell(view, row))
+    fn cell(view: &<T::Column as ColumnType>::View<'a>, row: usize) -> Result<Option<T>, Null> {
+        match T::cell(view, row) {
+            Ok(cell) => Ok(Some(cell)),
+            Err(Null::Cell) => Ok(None),
+            Err(Null::Element) => Err(Null::Element),
+        }
+    }
+}
+
+impl<'a, T: Cell<'a>> Cell<'a> for Vec<T> {
+    type Column = List<T::Column>;
+
+    fn cell(view: &Lists<'a, T::Column>, row: usize) -> Result<Vec<T>, Null> {
+        let list = view.get(row).ok_or(Null::Cell)?;
+        list.map(|at| T::cell(view.elements(), at).map_err(|_| Null::Element)).collect()
     }
 }
 

@@ -68,6 +68,57 @@ mod parts {
     tidemill_sdk::transform!(rows: split);
 }
 
+mod listed {
+    use tidemill_sdk::{Made, Row};
+
+    #[derive(Row)]
+    pub struct Listed<'a> {
+        tags: Vec<Option<&'a str>>,
+        grid: Option<Vec<Vec<i64>>>,
+        flags: Option<Vec<bool>>,
+    }
+
+    #[derive(Made)]
+    pub struct Told {
+        told: String,
+    }
+
+    pub fn tell(row: Listed<'_>, _: &()) -> Told {
+        Told { told: format!("{:?} {:?} {:?}", row.tags, row.grid, row.flags) }
+    }
+
+    tidemill_sdk::transform!(rows: tell);
+}
+
+#[test]
+fn a_field_of_a_row_may_be_a_list() {
+    let rows = r#"
+        {"tags": ["a", null], "grid": [[1, 2], []], "flags": [true, false]}
+        {"tags": [], "grid": null, "flags": null}
+        {"tags": null, "grid": [], "flags": []}
+        {"tags": ["b"], "grid": [[1], null], "flags": null}
+        {"tags": ["c"], "grid": [[1, null]], "flags": null}
+        {"tags": ["d"], "grid": [], "flags": [null]}
+        {"tags": ["e"], "grid": [[], [3]], "flags": [false]}
+    "#;
+    let table = Table::of(rows).lists("tags", "text[]").lists("grid", "bigint[][]").lists("flags", "boolean[]");
+    let out = table.transform::<listed::Plugin>("{}").unwrap();
+    let told = out.documents.iter().map(|document| document.split_once("\"told\":").unwrap().1.replace("\\\"", "'"));
+    assert_eq!(
+        told.collect::<Vec<_>>(),
+        [
+            r#""[Some('a'), None] Some([[1, 2], []]) Some([true, false])"}"#,
+            r#""[] None None"}"#,
+            r#""[Some('e')] Some([[], [3]]) Some([false])"}"#,
+        ]
+    );
+    let in_list = |column: &str| format!("null: column `{column}` has a null in its list");
+    let (grid, flags) = (in_list("grid"), in_list("flags"));
+    assert_eq!(out.rejects, [(3, "null: column `tags` is null"), (4, &*grid), (5, &*grid), (6, &*flags)]);
+    let refused = Table::of(rows).lists("tags", "int8[]").lists("grid", "bigint[][]").lists("flags", "boolean[]");
+    assert!(refused.transform::<listed::Plugin>("{}").unwrap_err().contains("column `tags` is list of int64"));
+}
+
 #[test]
 fn a_filter_is_a_function_of_a_row() {
     let rows = r#"

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tidemill_stage::{Chain, Error, Grants, Limits, Plugin, Stage};
+use tidemill_stage::{Beyond, Chain, Error, Grants, Limits, Metric, Plugin, Stage};
 use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
 use wit_parser::Resolve;
 
@@ -14,8 +14,8 @@ fn filter(more: &str, realloc: &str, process: &str) -> Vec<u8> {
     let open = "i32 ".repeat(12);
     let text = format!(
         r#"(module $by_hand
-            (memory (export "memory") 16)
             {more}
+            (memory $memory (export "memory") 16)
             (func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32) {realloc} i32.const 65536)
             (func (export "tidemill:plugin/filtering@0.1.0#open") (param {open}) (result i32) i32.const 0)
             (func $judge (export "tidemill:plugin/filtering@0.1.0#process") (param i32 i32 i32) (result i32) {process} i32.const 0))"#
@@ -104,6 +104,30 @@ fn taking_in_a_batch_has_the_deadline_of_the_call() {
 fn a_trap_tells_where_it_was() {
     let deep = "(func $deep unreachable)";
     refused(&filter(deep, "", "call $deep"), Limits::default(), "trap", "\n  in deep\n  in judge");
+}
+
+#[test]
+fn a_metric_without_a_fit_name_is_counted_as_dropped() {
+    let long = "m".repeat(65);
+    let names = ["fit_1", "Unfit", "1st", "a-b", "", &long];
+    let import = r#"(import "tidemill:plugin/metrics@0.1.0" "count" (func $count (param i32 i32 i64)))"#;
+    let data: String =
+        (1..).zip(names).map(|(at, name)| format!("(data (i32.const {}) \"{name}\")", at * 1024)).collect();
+    let calls: String = (1..)
+        .zip(names)
+        .map(|(at, name)| format!("(call $count (i32.const {}) (i32.const {}) (i64.const 7))", at * 1024, name.len()))
+        .collect();
+    let mut chain = chain(&filter(&format!("{import} {data}"), "", &calls), Limits::default());
+    for _ in 0..2 {
+        run(&mut chain, 4).unwrap();
+    }
+    let metrics = chain.take_metrics();
+    assert_eq!(metrics.iter().collect::<Vec<_>>(), [(&("raw".to_owned(), "fit_1".to_owned()), &Metric::Count(14))]);
+    let beyond = chain.take_logs().beyond["raw"];
+    assert_eq!(beyond, Beyond { unfit: 10, ..Beyond::default() });
+    let warnings = beyond.warnings(&Limits::default());
+    assert_eq!((warnings.len(), warnings[0].dropped), (1, 10));
+    assert!(warnings[0].words.contains("`[a-z][a-z0-9_]*`, 64 bytes at most"), "{}", warnings[0].words);
 }
 
 #[test]

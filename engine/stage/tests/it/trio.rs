@@ -1,4 +1,4 @@
-//! One filter and one transform, each in Rust, Go and Python: byte-equal documents, and 30,000 calls in bounded memory.
+//! One filter and one transform, each in Rust, Go and Python: byte-equal documents, in 30,000 calls in bounded memory too.
 
 use std::collections::HashMap;
 use std::fmt::Debug;
@@ -328,9 +328,15 @@ fn encoder() -> Encoder {
 /// What reaches the index, and the rows that do not.
 fn answer(staged: Staged) -> (String, Vec<(u32, String, String)>) {
     check(&staged);
-    let rejects = staged.rejects.iter().map(|r| (r.row, r.code.clone(), r.message.clone())).collect();
+    let rejects = staged.rejects.iter().map(|r| (r.row, r.code.clone(), own(&r.code, &r.message))).collect();
     let encoded = encoder().encode(&[staged]).unwrap();
     (String::from_utf8(encoded.body.to_vec()).unwrap(), rejects)
+}
+
+/// A reject's message; around that of an error without a code of its own a language may say more: its type, its place.
+fn own(code: &str, message: &str) -> String {
+    let own = "`quantity` has no magnitude";
+    if code == "failed" && message.contains(own) { own.to_owned() } else { message.to_owned() }
 }
 
 #[track_caller]
@@ -391,7 +397,7 @@ fn three_languages_make_the_same_documents() {
         "{\"delete\":{",
         "\"was\":1",
     ];
-    compare(&[labels()], &[10_000; 3], &parts, &["empty", "price", "score"]);
+    compare(&[labels()], &[10_000; 3], &parts, &["empty", "price", "score", "failed"]);
 }
 
 /// One stage makes them, the next reads them and makes others.
@@ -453,7 +459,8 @@ struct Soak {
     replaced_max: u64,
 }
 
-/// 30,000 calls of each of the pair in little memory, then some with lists and some with documents.
+/// 30,000 calls of each of the pair in little memory, then some with lists and some with documents: each answer byte by byte what
+/// Rust's first was.
 fn soak(pair: &Pair, soak: &Soak) {
     soak_as(pair, soak, &[labels()], 30_000);
     soak_as(pair, soak, &[kind("lists"), kind("turned")], 2_000);
@@ -470,16 +477,18 @@ fn soak_as(pair: &Pair, soak: &Soak, transforms: &[Value], calls: u64) {
     let memory = |chain: &Chain| chain.stats().map(|(_, stats)| stats.memory_bytes).collect::<Vec<_>>();
     let warm = memory(&chain);
     let batches: Vec<_> = (0..50).map(|seed| rows(seed, 5)).collect();
-    let mut documents = Vec::new();
+    // What Rust makes of each at first is what everybody makes of it each time.
+    let mut first = self::chain(&RUST, transforms, 64);
+    let answers: Vec<_> = batches.iter().map(|batch| answer(first.run(Arc::clone(batch)).unwrap())).collect();
     // Updates and deletes make two calls of a batch: the other asks for names.
     let mut run = 0;
     while chain.stats().any(|(_, stats)| stats.calls < calls) {
-        let staged = chain.run(Arc::clone(&batches[run % batches.len()])).unwrap();
-        if run < batches.len() {
-            documents.push(staged.of);
-        } else {
-            assert_eq!(staged.of, documents[run % batches.len()], "batch {run}");
-        }
+        let at = run % batches.len();
+        assert!(
+            answer(chain.run(Arc::clone(&batches[at])).unwrap()) == answers[at],
+            "batch {at} in round {}",
+            run / batches.len()
+        );
         run += 1;
     }
     for ((stage, stats), warm) in chain.stats().zip(warm) {

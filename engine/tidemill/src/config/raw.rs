@@ -290,10 +290,13 @@ pub(super) struct Limits {
     /// Rows that may come out of one call; default: 1048576.
     #[schemars(range(min = 1))]
     pub(super) rows_out: Option<u32>,
-    /// Lines a second that it may log; default: 100.
+    /// Lines a second that it may log, and ten times as many in one batch; default: 100.
     pub(super) log_lines: Option<u32>,
     /// Names of its own metrics; default: 64.
     pub(super) metrics: Option<u32>,
+    /// Files, streams and the like that an instance has open at once, where a grant gives it any; default: 64.
+    #[schemars(range(min = 1))]
+    pub(super) handles: Option<u32>,
     /// Rows of a batch that may each make it fail before the stream pauses; default: 64.
     pub(super) failing_rows: Option<u32>,
     /// Rows one after the other, over any number of batches, that each make it fail while none passes, before the stream

@@ -483,6 +483,7 @@ fn resolve_limits(place: &Place<'_>, raw: Option<raw::Limits>) -> Result<Limits,
         ("rows_out", raw.rows_out, 1, &mut limits.rows_out),
         ("log_lines", raw.log_lines, 0, &mut limits.log_lines),
         ("metrics", raw.metrics, 0, &mut limits.metrics),
+        ("handles", raw.handles, 1, &mut limits.handles),
         ("failing_rows", raw.failing_rows, 0, &mut limits.failing_rows),
         ("failing_in_a_row", raw.failing_in_a_row, 1, &mut limits.failing_in_a_row),
     ];

@@ -1,6 +1,6 @@
 //! What cannot become a document, kept: on disk before its change counts as settled.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use tidemill_change::{ChangeBatch, Version};
@@ -10,7 +10,7 @@ use tidemill_settle::{Counts, SinkError};
 use super::stream::Documents;
 use crate::config::{DeadLetters, DeadLettersThen, Rejects};
 use crate::metrics::StreamMetrics;
-use crate::state::{LetterFilter, LetterKind, LetterState, NewDeadLetter, State};
+use crate::state::{LetterFilter, LetterKind, LetterPlace, LetterState, NewDeadLetter, State};
 
 /// Letters that were dealt with are kept for those who look what happened, up to this many of all streams.
 const CLOSED_LETTERS_MAX: u64 = 10_000;
@@ -28,10 +28,12 @@ pub(crate) struct Letters {
 }
 
 /// Rows and rejects since the ratio was last looked at.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Window {
     rows: u64,
     rejected: u64,
+    /// Those of them that stages refused.
+    by_stage: BTreeMap<String, u64>,
 }
 
 impl Letters {
@@ -126,6 +128,12 @@ impl Letters {
         let rejected = encoded.rejected.len() as u64;
         self.window.rows += encoded.counts.filtered as u64 + rejected;
         self.window.rejected += rejected;
+        for stage in encoded.rejected.iter().filter_map(|rejected| rejected.stage.as_ref()) {
+            match self.window.by_stage.get_mut(stage) {
+                Some(count) => *count += 1,
+                None => drop(self.window.by_stage.insert(stage.clone(), 1)),
+            }
+        }
     }
 
     /// Counts what the sink made of those that were sent.
@@ -139,12 +147,15 @@ impl Letters {
         if self.window.rows < self.rejects.of {
             return None;
         }
-        let Window { rows, rejected } = std::mem::take(&mut self.window);
+        let Window { rows, rejected, by_stage } = std::mem::take(&mut self.window);
         (rejected as f64 > rows as f64 * self.rejects.ratio).then(|| {
+            let most = by_stage.into_iter().max_by_key(|(_, count)| *count);
             format!(
-                "{rejected} of {rows} rows were rejected, more than `rejects.ratio` {} allows: see `tidemill dead-letters \
-                 list`, mend what refuses them, then `tidemill resume {}`",
-                self.rejects.ratio, self.stream
+                "{rejected} of {rows} rows were rejected{}, more than `rejects.ratio` {} allows: see `tidemill dead-letters \
+                 list`, mend what refuses them or raise `rejects.ratio`, then `tidemill resume {}`",
+                by(most),
+                self.rejects.ratio,
+                self.stream
             )
         })
     }
@@ -166,6 +177,7 @@ impl Letters {
             table: batch.map(|batch| batch.relation.to_string()).unwrap_or_default(),
             key,
             index,
+            also: Vec::new(),
             kind: match action.kind {
                 ActionKind::Index => LetterKind::Index,
                 ActionKind::Delete => LetterKind::Delete,
@@ -191,6 +203,11 @@ impl Letters {
             table: batch.relation.to_string(),
             key: place.map(|place| place.id.clone()).unwrap_or_default(),
             index: place.map(|place| place.index.clone()).unwrap_or_default(),
+            also: rejected
+                .also
+                .iter()
+                .map(|place| LetterPlace { index: place.index.clone(), key: place.id.clone() })
+                .collect(),
             kind: LetterKind::Row,
             commit: rejected.version.commit(),
             ordinal: batch.changes[rejected.change as usize].ordinal,
@@ -256,10 +273,14 @@ impl Letters {
                 tracing::error!(stream, dropped, "the oldest dead letters were dropped, as `dead_letters.then` says");
                 return Ok(None);
             }
+            let (is, what, limit, max) = match totals.rows > limits.rows_max {
+                true => (totals.rows, "dead letters", "dead_letters.rows", limits.rows_max),
+                false => (totals.bytes, "bytes of dead letters", "dead_letters.bytes", limits.bytes_max),
+            };
+            let most = by(state.most_dead_letters(&stream)?);
             Ok(Some(format!(
-                "its {} dead letters of {} bytes are more than `dead_letters` allows: see `tidemill dead-letters list`, \
-                 retry or drop them, then `tidemill resume {stream}`",
-                totals.rows, totals.bytes
+                "its {is} {what}{most} are more than the {max} that `{limit}` allows: see `tidemill dead-letters list`, retry or drop \
+                 them or raise `{limit}`, then `tidemill resume {stream}`"
             )))
         });
         match looked.await {
@@ -268,6 +289,11 @@ impl Letters {
             Err(error) => Some(error.to_string()),
         }
     }
+}
+
+/// Which stage refused the most, where stages did.
+fn by(most: Option<(String, u64)>) -> String {
+    most.map(|(stage, count)| format!(" ({count} by stage `{stage}`)")).unwrap_or_default()
 }
 
 /// Index and id of an action line.

@@ -248,6 +248,7 @@ struct Engine {
     wal_end: Arc<AtomicU64>,
     /// The streams' tasks: they end when their jobs do.
     tasks: tokio::task::JoinSet<()>,
+    plugin_logs: Vec<PluginLog>,
     generation: u32,
     /// For looks at the slot; made anew after it was lost.
     session: Option<Session>,
@@ -268,6 +269,7 @@ impl Engine {
         let wal_end = Arc::new(AtomicU64::new(plan.server.wal_end.0));
         let mut tasks = tokio::task::JoinSet::new();
         let mut streams = Vec::with_capacity(plan.streams.len());
+        let mut plugin_logs = Vec::with_capacity(plan.streams.len());
         for (place, stream) in plan.streams.iter().enumerate() {
             let observed = Arc::new(Observed::new(metrics.stream(&stream.name)));
             let limits = Limits {
@@ -299,19 +301,21 @@ impl Engine {
                 paused: started.paused[place].clone(),
             };
             let chain = stream.chain();
+            let said = PluginLog::new(&stream.name, &chain);
             let worker = Worker {
                 encoder: Encoder::new(stream.encoding(started.epoch)),
                 stream: stream.name.clone(),
                 observed: Arc::clone(&observed),
                 stages: Stages::new(Arc::clone(metrics), &stream.name, &chain),
                 chain,
-                said: PluginLog::default(),
+                said: said.clone(),
                 again,
                 seed: place as u64,
             };
             let handle = spawn(stream, worker, parts, &mut tasks)?;
             board.add(&handle, observed);
             streams.push(handle);
+            plugin_logs.push(said);
         }
         let caps = Caps {
             rows: plan.streams.iter().map(|stream| stream.config.batch.documents_max as usize).max().unwrap_or(10_000),
@@ -332,7 +336,7 @@ impl Engine {
             keeper,
         };
         let (state, metrics, board) = (Arc::clone(state), Arc::clone(metrics), Arc::clone(board));
-        Ok(Engine { shared, state, metrics, board, started, wal_end, tasks, generation: 0, session: None })
+        Ok(Engine { shared, state, metrics, board, started, wal_end, tasks, plugin_logs, generation: 0, session: None })
     }
 
     async fn run(
@@ -522,6 +526,7 @@ impl Engine {
         // Tasks before workers: a task that finds its worker gone takes that for a defect.
         self.tasks.abort_all();
         while self.tasks.join_next().await.is_some() {}
+        self.plugin_logs.iter().for_each(PluginLog::end);
         tracing::info!(settled = %self.shared.settled(), "stopped");
         self.shared.streams.clear();
     }

@@ -2,17 +2,21 @@
 //! warning that names the limit.
 
 use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use tidemill_stage::{Beyond, Chain, Level, LogLine};
+use tidemill_stage::{Beyond, Chain, Level, LogLine, Stage};
 
 /// That a plugin says too much is told at once, and then at most this often.
 const TELL_INTERVAL: Duration = Duration::from_secs(60);
 
-/// What was not kept of each stage, and when that was last told.
-#[derive(Debug, Default)]
+/// What was not kept of each of a stream's stages, and when that was last told. The worker adds to it; whoever ends the stream has
+/// the last word, since a worker may be in a call then.
+#[derive(Clone, Debug)]
 pub(crate) struct PluginLog {
-    untold: BTreeMap<String, Untold>,
+    stream: String,
+    stages: Vec<Stage>,
+    untold: Arc<Mutex<BTreeMap<String, Untold>>>,
 }
 
 #[derive(Debug, Default)]
@@ -24,8 +28,7 @@ struct Untold {
 impl Untold {
     /// What is to be told now, where it is time.
     fn add(&mut self, beyond: Beyond, now: Instant) -> Option<Beyond> {
-        self.beyond.lines += beyond.lines;
-        self.beyond.metrics += beyond.metrics;
+        self.beyond.add(beyond);
         if self.told.is_some_and(|told| now.duration_since(told) < TELL_INTERVAL) {
             return None;
         }
@@ -35,38 +38,37 @@ impl Untold {
 }
 
 impl PluginLog {
+    pub(crate) fn new(stream: &str, chain: &Chain) -> PluginLog {
+        PluginLog { stream: stream.to_owned(), stages: chain.stages().to_vec(), untold: Arc::default() }
+    }
+
     /// Ask after every batch.
-    pub(crate) fn take(&mut self, stream: &str, chain: &mut Chain) {
+    pub(crate) fn take(&self, chain: &mut Chain) {
         let logs = chain.take_logs();
-        logs.lines.iter().for_each(|line| write(stream, line));
+        logs.lines.iter().for_each(|line| write(&self.stream, line));
+        if logs.beyond.is_empty() {
+            return;
+        }
+        let mut untold = self.untold.lock().unwrap_or_else(PoisonError::into_inner);
         for (name, beyond) in logs.beyond {
-            let due = self.untold.entry(name.clone()).or_default().add(beyond, Instant::now());
-            let stage = chain.stages().iter().find(|stage| stage.name == name);
-            if let Some((beyond, stage)) = due.zip(stage) {
-                let (plugin, limits) = (stage.plugin.name(), &stage.limits);
-                if beyond.lines > 0 {
-                    let (dropped, limit) = (beyond.lines, limits.log_lines);
-                    tracing::warn!(
-                        stream,
-                        stage = name,
-                        plugin,
-                        dropped,
-                        limit,
-                        "plugin logs more lines a second than are kept: mend it, or raise `limits.log_lines`"
-                    );
-                }
-                if beyond.metrics > 0 {
-                    let (dropped, limit) = (beyond.metrics, limits.metrics);
-                    tracing::warn!(
-                        stream,
-                        stage = name,
-                        plugin,
-                        dropped,
-                        limit,
-                        "plugin has more metrics of its own than are kept: mend it, or raise `limits.metrics`"
-                    );
-                }
-            }
+            let due = untold.entry(name.clone()).or_default().add(beyond, Instant::now());
+            due.iter().for_each(|beyond| self.warn(&name, beyond));
+        }
+    }
+
+    /// Tells at the stream's end what was not told since it was told last.
+    pub(crate) fn end(&self) {
+        let mut untold = self.untold.lock().unwrap_or_else(PoisonError::into_inner);
+        for (name, untold) in untold.iter_mut() {
+            self.warn(name, &std::mem::take(&mut untold.beyond));
+        }
+    }
+
+    fn warn(&self, stage: &str, beyond: &Beyond) {
+        let Some(Stage { plugin, limits, .. }) = self.stages.iter().find(|of| of.name == stage) else { return };
+        for warning in beyond.warnings(limits) {
+            let (dropped, limit, words) = (warning.dropped, warning.limit, warning.words);
+            tracing::warn!(stream = self.stream, stage, plugin = plugin.name(), dropped, limit, "{words}");
         }
     }
 }
@@ -103,7 +105,7 @@ mod tests {
     #[test]
     fn too_much_is_told_at_once_and_then_now_and_then_with_all_that_came_between() {
         let (mut untold, begin) = (Untold::default(), Instant::now());
-        let beyond = |lines, metrics| Beyond { lines, metrics };
+        let beyond = |lines, metrics| Beyond { lines, metrics, unfit: metrics };
         assert_eq!(untold.add(beyond(5, 0), begin), Some(beyond(5, 0)));
         assert_eq!(untold.add(beyond(6, 1), begin + TELL_INTERVAL / 3), None);
         assert_eq!(untold.add(beyond(7, 2), begin + TELL_INTERVAL / 2), None);

@@ -107,7 +107,7 @@ impl Worker {
         let mut failures = 0;
         loop {
             let passed = self.chain.run(Arc::clone(batch));
-            self.said.take(&self.stream, &mut self.chain);
+            self.said.take(&mut self.chain);
             self.stages.take(&mut self.chain);
             self.observed.stages(&self.chain);
             let error = match passed {

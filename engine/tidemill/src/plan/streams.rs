@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use arrow_schema::SchemaRef;
 use serde_json::{Value, json};
-use tidemill_change::{LeftOut, Relation, ReplicaIdentity, TableId};
+use tidemill_change::{Column, LeftOut, Relation, ReplicaIdentity, TableId};
 use tidemill_encode as encode;
 use tidemill_stage::{Chain, Grants, Limits, NamedInfo, Stage};
 
@@ -397,6 +397,18 @@ fn look_at_ids(
     }
 }
 
+/// Whether stages that were not opened would be, did updates tell all of the row before. Which columns a plugin misses is in its own words,
+/// so it is asked.
+fn opens_under_full(chain: &mut Chain, table: &TableInfo) -> bool {
+    let relation = &table.relation;
+    if relation.replica_identity == ReplicaIdentity::Full {
+        return false;
+    }
+    let columns = relation.columns.iter().map(|column| Column { identity: true, ..column.clone() }).collect();
+    let full = Relation::new(relation.id, &*relation.schema, &*relation.name, ReplicaIdentity::Full, columns);
+    chain.open(&Arc::new(full)).is_ok()
+}
+
 /// Opens all plugins on each table, so that what they refuse is known before a row flows. Gives also which columns of each table
 /// they and the documents read.
 fn open(
@@ -413,7 +425,14 @@ fn open(
         let opened = match chain.open(&table.relation) {
             Ok(opened) => opened,
             Err(error) => {
-                findings.wrong(subject, format!("table `{}`: {error}", table.relation), None);
+                let (hint, sql) = match opens_under_full(&mut chain, table) {
+                    true => {
+                        let sql = format!("ALTER TABLE {} REPLICA IDENTITY FULL;", table.sql_name());
+                        (format!("; under REPLICA IDENTITY FULL it opens: run `{sql}`"), Some(sql))
+                    }
+                    false => (String::new(), None),
+                };
+                findings.wrong(subject, format!("table `{}`: {error}{hint}", table.relation), sql);
                 return None;
             }
         };

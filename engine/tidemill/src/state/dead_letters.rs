@@ -11,7 +11,7 @@ use rusqlite::{Connection, OptionalExtension, Row, named_params, params, params_
 use serde::{Deserialize, Serialize};
 use tidemill_change::{Lsn, Version};
 
-use super::{State, lsn, to_sql};
+use super::{State, lsn, schema, to_sql};
 use crate::error::Result;
 
 /// Letters that a list gives at most when nobody says how many.
@@ -85,6 +85,13 @@ words! {
     }
 }
 
+/// Where a document is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LetterPlace {
+    pub index: String,
+    pub key: String,
+}
+
 /// A dead letter to be written.
 #[derive(Clone, Debug)]
 pub struct NewDeadLetter {
@@ -94,6 +101,8 @@ pub struct NewDeadLetter {
     /// The document's `_id`.
     pub key: String,
     pub index: String,
+    /// The row's other documents, where there were to be several.
+    pub also: Vec<LetterPlace>,
     pub kind: LetterKind,
     pub commit: Lsn,
     pub ordinal: u32,
@@ -114,7 +123,9 @@ impl NewDeadLetter {
     pub(super) fn bytes(&self) -> i64 {
         let texts = [&self.stream, &self.table, &self.key, &self.index, &self.error_type, &self.error];
         let options = [&self.action, &self.document, &self.stage, &self.plugin_sha256];
-        let bytes: usize = texts.iter().map(|text| text.len()).sum::<usize>()
+        let also = self.also.iter().map(|place| place.index.len() + place.key.len()).sum::<usize>();
+        let bytes: usize = also
+            + texts.iter().map(|text| text.len()).sum::<usize>()
             + options.iter().map(|text| text.as_ref().map_or(0, String::len)).sum::<usize>();
         i64::try_from(bytes).unwrap_or(i64::MAX)
     }
@@ -128,6 +139,8 @@ pub struct DeadLetter {
     pub table: String,
     pub key: String,
     pub index: String,
+    /// The row's other documents, where there were to be several.
+    pub also: Vec<LetterPlace>,
     pub kind: LetterKind,
     /// As Postgres writes it.
     pub commit_lsn: String,
@@ -183,6 +196,12 @@ pub struct LetterTotals {
 const COLUMNS: &str = "id, stream, table_name, key, index_name, kind, commit_lsn, ordinal, version, error_type, error,
     stage, plugin_sha256, attempts, first_seen_ms, last_seen_ms, state, bytes";
 
+/// A file that an engine of before wrote is read as it is.
+fn columns(connection: &Connection) -> rusqlite::Result<String> {
+    let has_also = schema::version(connection)? >= schema::WITH_ALSO;
+    Ok(format!("{COLUMNS}, {}", if has_also { "also" } else { "'[]'" }))
+}
+
 impl State {
     /// Writes letters; they are on disk when this returns. One that is there already is brought up to date.
     pub fn add_dead_letters(&self, letters: &[NewDeadLetter]) -> Result<()> {
@@ -205,10 +224,20 @@ impl State {
         })
     }
 
+    /// The stage that refused most of the rows whose letters wait, and how many; none where no stage refused any.
+    pub fn most_dead_letters(&self, stream: &str) -> Result<Option<(String, u64)>> {
+        let query =
+            "SELECT stage, count(*) FROM dead_letters WHERE stream = ?1 AND state = 'open' AND stage IS NOT NULL
+             GROUP BY stage ORDER BY 2 DESC, 1 LIMIT 1";
+        self.run(|c| c.query_row(query, [stream], |row| Ok((row.get(0)?, unsigned(row.get(1)?)))).optional())
+    }
+
     /// The ids of an index whose rows, at this version or a later one, were refused and wait.
     pub fn rows_refused(&self, stream: &str, index: &str, since: Version) -> Result<HashSet<String>> {
         let query = "SELECT key FROM dead_letters WHERE stream = ?1 AND index_name = ?2 AND version >= ?3
-             AND kind <> 'delete' AND state = 'open'";
+             AND kind <> 'delete' AND state = 'open'
+             UNION SELECT value ->> 'key' FROM dead_letters, json_each(also) WHERE stream = ?1 AND version >= ?3
+             AND kind <> 'delete' AND state = 'open' AND also <> '[]' AND value ->> 'index' = ?2";
         let values = params![stream, index, version_to_sql(since)];
         self.run(|c| c.prepare(query)?.query_map(values, |row| row.get(0))?.collect())
     }
@@ -217,8 +246,11 @@ impl State {
     pub fn dead_letters(&self, filter: &LetterFilter) -> Result<Vec<DeadLetter>> {
         let (condition, mut values) = condition(filter);
         values.push(Value::from(i64::try_from(filter.limit.unwrap_or(LIST_ROWS_DEFAULT)).unwrap_or(i64::MAX)));
-        let query = format!("SELECT {COLUMNS}, NULL, NULL FROM dead_letters WHERE {condition} ORDER BY id LIMIT ?");
-        self.run(|c| c.prepare(&query)?.query_map(params_from_iter(values), letter_of_row)?.collect())
+        self.run(|c| {
+            let columns = columns(c)?;
+            let query = format!("SELECT {columns}, NULL, NULL FROM dead_letters WHERE {condition} ORDER BY id LIMIT ?");
+            c.prepare(&query)?.query_map(params_from_iter(values), letter_of_row)?.collect()
+        })
     }
 
     /// How many letters there are of those that a list gives in pages.
@@ -230,8 +262,10 @@ impl State {
 
     /// One letter with its document.
     pub fn dead_letter(&self, id: i64) -> Result<Option<DeadLetter>> {
-        let query = format!("SELECT {COLUMNS}, action, document FROM dead_letters WHERE id = ?1");
-        self.run(|c| c.query_row(&query, [id], letter_of_row).optional())
+        self.run(|c| {
+            let query = format!("SELECT {}, action, document FROM dead_letters WHERE id = ?1", columns(c)?);
+            c.query_row(&query, [id], letter_of_row).optional()
+        })
     }
 
     /// Says what became of letters that were open; gives how many were.
@@ -362,14 +396,14 @@ impl State {
 fn insert(connection: &Connection, letter: &NewDeadLetter, now_ms: i64) -> rusqlite::Result<()> {
     let insert =
         "INSERT INTO dead_letters (stream, table_name, key, index_name, kind, commit_lsn, ordinal, version, action,
-            document, error_type, error, stage, plugin_sha256, attempts, first_seen_ms, last_seen_ms, state, bytes)
+            document, error_type, error, stage, plugin_sha256, attempts, first_seen_ms, last_seen_ms, state, bytes, also)
          VALUES (:stream, :table, :key, :index, :kind, :commit, :ordinal, :version, :action, :document, :error_type,
-            :error, :stage, :plugin_sha256, :attempts, :now, :now, 'open', :bytes)
+            :error, :stage, :plugin_sha256, :attempts, :now, :now, 'open', :bytes, :also)
          ON CONFLICT (stream, table_name, key, commit_lsn, ordinal) DO UPDATE SET index_name = excluded.index_name,
             kind = excluded.kind, version = excluded.version, action = excluded.action, document = excluded.document,
             error_type = excluded.error_type, error = excluded.error, stage = excluded.stage,
             plugin_sha256 = excluded.plugin_sha256, attempts = attempts + excluded.attempts,
-            last_seen_ms = excluded.last_seen_ms, state = 'open', bytes = excluded.bytes";
+            last_seen_ms = excluded.last_seen_ms, state = 'open', bytes = excluded.bytes, also = excluded.also";
     connection.prepare_cached(insert)?.execute(named_params! {
         ":stream": letter.stream,
         ":table": letter.table,
@@ -388,6 +422,7 @@ fn insert(connection: &Connection, letter: &NewDeadLetter, now_ms: i64) -> rusql
         ":attempts": letter.attempts,
         ":now": now_ms,
         ":bytes": letter.bytes(),
+        ":also": serde_json::to_string(&letter.also).expect("texts are JSON"),
     })?;
     Ok(())
 }
@@ -436,9 +471,15 @@ fn letter_of_row(row: &Row<'_>) -> rusqlite::Result<DeadLetter> {
         last_seen_ms: row.get(15)?,
         state: row.get(16)?,
         bytes: unsigned(row.get(17)?),
-        action: row.get(18)?,
-        document: row.get(19)?,
+        also: also_of(&row.get::<_, String>(18)?),
+        action: row.get(19)?,
+        document: row.get(20)?,
     })
+}
+
+/// What is none of ours names no other document.
+fn also_of(json: &str) -> Vec<LetterPlace> {
+    serde_json::from_str(json).unwrap_or_default()
 }
 
 /// A version has 63 bits, so that it is a signed number's positive half.

@@ -27,7 +27,9 @@ use std::sync::{Mutex, MutexGuard};
 use rusqlite::{Connection, OptionalExtension, Row, named_params, params};
 use tidemill_change::{Epoch, Lsn, TableId};
 
-pub use dead_letters::{DeadLetter, LetterFilter, LetterKind, LetterState, LetterTotals, NewDeadLetter, RefusedLetter};
+pub use dead_letters::{
+    DeadLetter, LetterFilter, LetterKind, LetterPlace, LetterState, LetterTotals, NewDeadLetter, RefusedLetter,
+};
 
 use crate::error::{Error, Result};
 use error::Explain;

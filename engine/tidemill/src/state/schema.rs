@@ -86,7 +86,13 @@ const MIGRATIONS: &[&str] = &[
     "
     CREATE INDEX dead_letters_by_document ON dead_letters (stream, index_name, key) WHERE state = 'open';
 ",
+    "
+    ALTER TABLE dead_letters ADD COLUMN also TEXT NOT NULL DEFAULT '[]';
+",
 ];
+
+/// The format since which letters have `also`.
+pub(super) const WITH_ALSO: i64 = 5;
 
 /// A file whose name is the state's with something after it.
 pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
@@ -141,7 +147,7 @@ fn make_private(path: &Path) -> Result<()> {
     options.open(path).map(drop).map_err(|e| cannot_open(path, &e))
 }
 
-fn version(connection: &Connection) -> rusqlite::Result<i64> {
+pub(super) fn version(connection: &Connection) -> rusqlite::Result<i64> {
     connection.pragma_query_value(None, "user_version", |row| row.get(0))
 }
 

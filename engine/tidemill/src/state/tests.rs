@@ -30,6 +30,7 @@ fn letter(key: &str, commit: u64) -> NewDeadLetter {
         table: "public.products".to_owned(),
         key: key.to_owned(),
         index: "products".to_owned(),
+        also: Vec::new(),
         kind: LetterKind::Index,
         commit: Lsn(commit),
         ordinal: 0,
@@ -78,17 +79,26 @@ fn the_source_is_remembered_and_never_goes_back() {
 #[test]
 fn a_state_from_before_positions_were_kept() {
     let (_dir, path) = dir();
-    State::open(&path).unwrap().bind_source(&source()).unwrap();
+    let state = State::open(&path).unwrap();
+    state.bind_source(&source()).unwrap();
+    state.add_dead_letters(&[letter("1", 8)]).unwrap();
+    drop(state);
     let old = Connection::open(&path).unwrap();
     old.execute_batch(
-        "DROP INDEX dead_letters_by_document; ALTER TABLE source DROP COLUMN confirmed; PRAGMA user_version = 2",
+        "DROP INDEX dead_letters_by_document; ALTER TABLE source DROP COLUMN confirmed; ALTER TABLE dead_letters DROP COLUMN also;
+         PRAGMA user_version = 2",
     )
     .unwrap();
     drop(old);
-    let read = State::read(&path).unwrap().unwrap().source().unwrap().unwrap();
+    let old = State::read(&path).unwrap().unwrap();
+    let listed = old.dead_letters(&all()).unwrap();
+    assert_eq!(listed[0].also, []);
+    assert_eq!(old.dead_letter(listed[0].id).unwrap().unwrap().key, "1");
+    let read = old.source().unwrap().unwrap();
     assert_eq!((read.confirmed, read.reached()), (None, Lsn(0x1234)));
     let state = State::open(&path).unwrap();
     assert_eq!(state.source().unwrap().unwrap().confirmed, None);
+    assert_eq!(state.dead_letters(&all()).unwrap()[0].also, []);
     state.advance_confirmed(Lsn(0x2000)).unwrap();
     assert_eq!(state.source().unwrap().unwrap().confirmed, Some(Lsn(0x2000)));
 }
@@ -200,7 +210,7 @@ fn files_that_are_no_state_are_refused_and_left_alone() {
     let newer = dir.path().join("newer.db");
     drop(State::open(&newer).unwrap());
     Connection::open(&newer).unwrap().pragma_update(None, "user_version", 99).unwrap();
-    refused(&newer, "was written by a newer tidemill (format 99, this one knows up to 4)");
+    refused(&newer, "was written by a newer tidemill (format 99, this one knows up to 5)");
 
     let missing = dir.path().join("no").join("tidemill.db");
     let message = State::open(&missing).unwrap_err().to_string();

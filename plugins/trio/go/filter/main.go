@@ -2,6 +2,8 @@
 package main
 
 import (
+	"errors"
+	"math"
 	"strings"
 
 	tidemill "github.com/tidemill/tidemill/sdk/go"
@@ -43,6 +45,9 @@ func (f *enough) Process(batch *tidemill.Batch) (tidemill.Verdict, error) {
 		n, named := name.Get(row)
 		if !counted && !named {
 			return false, tidemill.Reject("empty", "`quantity` and `name` are both null")
+		}
+		if counted && q == math.MinInt64 {
+			return false, errors.New("`quantity` has no magnitude")
 		}
 		return counted && q >= f.AtLeast && !(named && strings.Contains(n, f.Without)), nil
 	})

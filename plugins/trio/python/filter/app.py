@@ -15,6 +15,8 @@ class Enough:
         quantity, name = row[self.quantity], row[self.name]
         if quantity is None and name is None:
             raise Reject("empty", "`quantity` and `name` are both null")
+        if quantity == -(2**63):
+            raise ArithmeticError("`quantity` has no magnitude")
         if quantity is None or quantity < self.at_least:
             return False
         return name is None or self.without not in name

@@ -11,7 +11,8 @@ use input::{Body, Field, Input};
 
 /// A row of which each field is a column of the same name.
 ///
-/// `&str`, `&[u8]`, `bool` and numbers, or an `Option` of one: a null where there is no `Option` refuses the row.
+/// `&str`, `&[u8]`, `bool` and numbers, a `Vec` of one where the column has lists (of `Vec`s where these have lists), or an `Option` of any
+/// of them: a null where there is no `Option` refuses the row.
 /// `#[column("first name")]` names the column where it is called otherwise.
 #[proc_macro_derive(Row, attributes(column))]
 pub fn row(item: TokenStream) -> TokenStream {
@@ -60,7 +61,7 @@ fn write_row(input: &Input) -> Result<String, String> {
     let requires = each(&|_, field| format!("::tidemill_sdk::require_in(plan, {:?})?,", field.column));
     let reads = each(&|at, field| {
         format!(
-            "{}: {}::cell(batch.column(columns.{at}), row).ok_or_else(|| ::tidemill_sdk::RowError::null({:?}))?,",
+            "{}: {}::cell(&batch.column(columns.{at}), row).map_err(|null| ::tidemill_sdk::RowError::null({:?}, null))?,",
             field.name,
             of(field),
             field.column

@@ -215,7 +215,10 @@ fn show(letter: &DeadLetter) -> String {
         letter.error_type,
         letter.error
     );
+    let also: Vec<String> = letter.also.iter().map(|place| format!("{}/{}", place.index, place.key)).collect();
+    let also = (!also.is_empty()).then(|| also.join(", "));
     for (name, value) in [
+        ("also     ", &also),
         ("stage    ", &letter.stage),
         ("plugin   ", &letter.plugin_sha256),
         ("action   ", &letter.action),

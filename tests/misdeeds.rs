@@ -1,5 +1,7 @@
 //! What a plugin does wrong is its own stream's trouble: one engine runs a stream for each misdeed, and one that is honest.
 
+mod opening;
+
 use std::collections::BTreeMap;
 use std::fs;
 
@@ -122,8 +124,11 @@ fn misdeeds() -> Vec<Misdeed> {
     ]
 }
 
-fn hostile() -> Vec<u8> {
-    fs::read(format!("{}/../../plugins/fixtures/hostile.wasm", env!("CARGO_MANIFEST_DIR"))).unwrap()
+fn put_fixtures(world: &World, fixtures: &[&str]) {
+    for fixture in fixtures {
+        let path = format!("{}/../../plugins/fixtures/{fixture}.wasm", env!("CARGO_MANIFEST_DIR"));
+        world.file(&format!("{fixture}.wasm"), fs::read(path).unwrap());
+    }
 }
 
 /// Documents by the `id` in them, which some of them have not.
@@ -137,10 +142,7 @@ fn ids(world: &World, index: &str) -> Vec<i64> {
 #[test]
 fn a_hostile_plugin_is_its_own_streams_trouble() {
     let world = World::new("misdeeds");
-    for fixture in ["hostile", "outsider"] {
-        let path = format!("{}/../../plugins/fixtures/{fixture}.wasm", env!("CARGO_MANIFEST_DIR"));
-        world.file(&format!("{fixture}.wasm"), fs::read(path).unwrap());
-    }
+    put_fixtures(&world, &["hostile", "outsider"]);
     world.sql.run(&format!(
         "CREATE TABLE rows (id bigint PRIMARY KEY, name text);
          INSERT INTO rows SELECT n, 'name ' || n FROM generate_series(0, {BACKFILLED} - 1) n"
@@ -215,7 +217,7 @@ fn look(world: &World, misdeed: &Misdeed, status: &Value) {
 #[test]
 fn a_plugin_that_fails_row_after_row_pauses_its_stream_and_leaves_the_dead_letters_empty_but_for_few() {
     let world = World::new("row_after_row");
-    world.file("hostile.wasm", hostile());
+    put_fixtures(&world, &["hostile"]);
     world.sql.run("CREATE TABLE rows (id bigint PRIMARY KEY, name text)");
     let trap = of("trap", &[], End::Paused("")).yaml();
     let patient =
@@ -274,7 +276,7 @@ fn a_plugin_that_fails_row_after_row_pauses_its_stream_and_leaves_the_dead_lette
 #[test]
 fn what_a_plugin_says_has_its_level_and_what_is_too_much_is_told_with_its_limit() {
     let world = World::new("said");
-    world.file("hostile.wasm", hostile());
+    put_fixtures(&world, &["hostile"]);
     world.sql.run("CREATE TABLE rows (id bigint PRIMARY KEY, name text); INSERT INTO rows VALUES (1, 'a'), (2, 'b')");
     let streams = [of("log-flood", &[], End::All), of("metric-flood", &[], End::All), of("trap", &[1], End::All)];
     world.config(&format!("streams:\n{}", streams.iter().map(Misdeed::yaml).collect::<String>()));
@@ -300,10 +302,7 @@ fn what_a_plugin_says_has_its_level_and_what_is_too_much_is_told_with_its_limit(
 #[test]
 fn a_plugin_that_cannot_be_is_refused_before_it_gets_a_row() {
     let world = World::new("misdeeds_refused");
-    for fixture in ["hostile", "outsider", "clock"] {
-        let path = format!("{}/../../plugins/fixtures/{fixture}.wasm", env!("CARGO_MANIFEST_DIR"));
-        world.file(&format!("{fixture}.wasm"), fs::read(path).unwrap());
-    }
+    put_fixtures(&world, &["hostile", "outsider", "clock"]);
     world.sql.run("CREATE TABLE rows (id bigint PRIMARY KEY, name text)");
     let refused = [
         ("open-loop", "hostile", "did not answer within its deadline of 100ms: raise `limits.deadline`"),

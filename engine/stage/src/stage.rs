@@ -131,10 +131,13 @@ impl OpenStage {
         let heard = (stage.name.as_str(), &mut shared.heard);
         let (instance, guest_plan) =
             Instance::open(&stage.plugin, &stage.limits, &config, &schema, &stage.grants, heard).map_err(|error| {
+                let broken = |how: String| {
+                    Error::new(Kind::Broken, &stage.name, format!("its plugin `{}` {how}", stage.plugin.name()))
+                };
                 match error {
                     NotOpened::Refused(message) => fail(message),
-                    NotOpened::Failed(failed) => fail(format!("its plugin failed at open: {}", failed.message)),
-                    NotOpened::Misfit(message) => fail(format!("its plugin does not fit the contract: {message}")),
+                    NotOpened::Failed(failed) => broken(format!("failed at open: {}", failed.message)),
+                    NotOpened::Misfit(message) => broken(format!("does not fit the contract: {message}")),
                 }
             })?;
         let plan = Plan::check(&guest_plan, input, &stage.grants).map_err(fail)?;

@@ -344,7 +344,7 @@ fn what_a_guest_keeps_cannot_move_a_row() {
 
 #[test]
 fn chance_costs_rows_and_never_the_others() {
-    let mut chain = chain(&[misdeed("random")]);
+    let mut chain = chain(&[misdeed("chance")]);
     // A row alone on a new instance is hit, and so is an odd number, whose halves then pass.
     let lone = run(&mut chain, 1).unwrap();
     assert_eq!((lone.of.len(), lone.rejects.len()), (0, 1));

@@ -51,6 +51,17 @@ pub struct StreamPlan {
     pub routing: Option<encode::Template>,
     /// What decides which document a row becomes; see [`plan_digest`].
     pub digest: String,
+    /// Why its stages could not be opened, where they could not: what they would make is unknown then, and so is which columns
+    /// they read. Its tables are known.
+    pub unopened: Option<Unopened>,
+}
+
+/// Why a stream's stages could not be opened.
+#[derive(Clone, Debug)]
+pub struct Unopened {
+    pub reason: String,
+    /// A plugin failed, rather than saying what is wrong with its configuration or its table.
+    pub is_broken: bool,
 }
 
 impl StreamPlan {
@@ -78,10 +89,18 @@ impl StreamPlan {
             }
         };
         let Some((id, index, routing)) = templates(stream, &tables, &subject, findings) else { return Ok(None) };
-        let opened = open(stream, &stages, &tables, &index, &subject, findings);
-        let Some((mut indices, read)) = opened else { return Ok(None) };
-        look_at_ids(stream, &id, &mut indices, &subject, findings);
-        look_at_plugins(&stages, &tables, &subject, findings);
+        let (mut indices, read, unopened) = match open(stream, &stages, &tables, &subject, findings) {
+            Ok(Some((indices, read))) => (indices, read, None),
+            Ok(None) => return Ok(None),
+            Err(unopened) => {
+                findings.pauses(&subject, unopened.reason.as_str());
+                (Vec::new(), Vec::new(), Some(unopened))
+            }
+        };
+        if unopened.is_none() {
+            look_at_ids(stream, &id, &mut indices, &subject, findings);
+            look_at_plugins(&stages, &tables, &subject, findings);
+        }
         if findings.wrong_count() == before {
             let names: Vec<_> = tables.iter().map(|table| table.relation.to_string()).collect();
             let indices: Vec<_> = indices.iter().map(|index| index.name.as_str()).collect();
@@ -103,6 +122,7 @@ impl StreamPlan {
             routing,
             digest: plan_digest(stream, &digests),
             tables,
+            unopened,
         };
         plan.left_out = plan.left_out(&read);
         needs::tell(&plan, &subject, findings);
@@ -397,26 +417,25 @@ fn look_at_ids(
     }
 }
 
-/// Opens all plugins on each table, so that what they refuse is known before a row flows. Gives also which columns of each table
-/// they and the documents read.
+/// The indices of a stream, and for each table the columns that its stages and documents read.
+type Opened = (Vec<IndexPlan>, Vec<Vec<usize>>);
+
+/// Opens all plugins on each table, so that what they refuse is known before a row flows. Gives nothing where what they make cannot
+/// be.
 fn open(
     stream: &config::Stream,
     stages: &[Stage],
     tables: &[Arc<TableInfo>],
-    index: &encode::Template,
     subject: &str,
     findings: &mut Findings,
-) -> Option<(Vec<IndexPlan>, Vec<Vec<usize>>)> {
+) -> std::result::Result<Option<Opened>, Unopened> {
     let mut chain = Chain::new(stages.to_vec()).with_primary_keys(keys(tables));
     let (mut indices, mut read): (Vec<IndexPlan>, _) = (Vec::new(), Vec::with_capacity(tables.len()));
     for table in tables {
-        let opened = match chain.open(&table.relation) {
-            Ok(opened) => opened,
-            Err(error) => {
-                findings.wrong(subject, format!("table `{}`: {error}", table.relation), None);
-                return None;
-            }
-        };
+        let opened = chain.open(&table.relation).map_err(|error| Unopened {
+            reason: format!("table `{}`: {error}", table.relation),
+            is_broken: error.is_broken(),
+        })?;
         read.push(opened.needed);
         look_at_fields(&opened.schema, &table.relation, subject, findings);
         if let Some(named) = &opened.named {
@@ -430,7 +449,7 @@ fn open(
         };
         if let Err(error) = checked {
             findings.wrong(subject, format!("`index`: {error}"), None);
-            return None;
+            return Ok(None);
         }
         let names_ids = opened.named.as_ref().is_some_and(|named| named.id);
         match indices.iter_mut().find(|index| index.name == name) {
@@ -448,8 +467,7 @@ fn open(
             }),
         }
     }
-    let _ = index;
-    Some((indices, read))
+    Ok(Some((indices, read)))
 }
 
 /// An update or a delete has to tell which documents its row had.

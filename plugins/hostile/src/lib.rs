@@ -157,7 +157,8 @@ impl Hostile {
             "answer-2g" => out.columns[0].values = forged::vector(64, 2 << 30),
             "answer-large" => out.columns[0].values = vec![b'x'; self.config.amount],
             "column-missing" => out.columns = Vec::new(),
-            "random" | "chance" | "carry" | "carry-answer" | "realloc-loop" | "id-long" | "id-empty" | "id-forged" | "index-forged" => {}
+            "random" | "chance" | "carry" | "carry-answer" | "realloc-loop" | "id-long" | "id-empty" | "id-forged"
+            | "index-forged" => {}
             misdeed if misdeed.starts_with("open-") => {}
             _ => self.spoil(out),
         }
@@ -210,7 +211,7 @@ fn name(plan: &mut TransformPlan<'_>, column: &str) {
 
 /// One row in 512, by what nobody sees in it.
 fn is_poison(id: i64) -> bool {
-    (id as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 55 == 0
+    (id as u64).wrapping_mul(0x2545_f491_4f6c_dd1d) >> 55 == 0
 }
 
 /// One call in four.

@@ -55,7 +55,7 @@ fn of(misdeed: &'static str, rows: &[i64], end: End) -> Misdeed {
         stream: misdeed,
         plugin: "hostile",
         config: json!({ "misdeed": misdeed, "rows": rows }),
-        limits: json!({ "memory": "16MiB", "deadline": "100ms" }),
+        limits: json!({ "memory": "16MiB", "deadline": "400ms" }),
         grants: json!({}),
         makes: if misdeed.starts_with("document-") { Makes::Whole } else { Makes::Text },
         index: misdeed,
@@ -141,7 +141,7 @@ fn misdeeds() -> Vec<Misdeed> {
     let own_index = json!({ "identity": { "index": "index-forged-*" } });
     let any_text = |misdeed| Misdeed { makes: Makes::AnyText, ..of(misdeed, &[], All) };
     let random = (0..ROWS).filter(is_poison).collect();
-    let open_loop = "failed at open: it did not answer within its deadline of 100ms: raise `limits.deadline`";
+    let open_loop = "failed at open: it did not answer within its deadline of 400ms: raise `limits.deadline`";
     vec![
         of("open-loop", &[], Paused(open_loop)),
         of("open-trap", &[], Paused("asked to trap at open")),
@@ -154,7 +154,7 @@ fn misdeeds() -> Vec<Misdeed> {
         of("memory", one, letter("limit", "raise `limits.memory`")).amount(100_000_000),
         of("memory-a-row", &[], All).amount(5000).failing(),
         // What is as large as that is first the memory for a batch's ids.
-        of("realloc-loop", &[], All).amount(40_000).limit("deadline", json!("50ms")).failing(),
+        of("realloc-loop", &[], All).amount(40_000).limit("deadline", json!("200ms")).failing(),
         of("leak", &[], All).amount(3_000_000).failing(),
         table("table-a-call", All).failing(),
         table("table-at-once", Paused("raise `limits.tables`")),
@@ -175,6 +175,8 @@ fn misdeeds() -> Vec<Misdeed> {
         bad("index-range", "index list names row"),
         bad("bitmap-short", "bitmap has"),
         bad("utf8", "not UTF-8"),
+        bad("reject-utf8", "its answer is none: invalid utf-8"),
+        bad("log-utf8", "its answer is none: invalid utf-8"),
         bad("offsets-fall", "offset"),
         bad("offsets-negative", "offsets fall"),
         bad("offsets-past-end", "last offset is 2147483647"),
@@ -236,7 +238,7 @@ fn a_hostile_plugin_is_its_own_streams_trouble() {
         world.await_documents("honest", |documents| documents.len() as i64 == to);
         if from == 8050 {
             // It works on it still.
-            assert_eq!(world.documents("slow").len() as i64, from);
+            assert!(!world.documents("slow").contains_key("8050"));
         }
     }
     for from in UPDATED {

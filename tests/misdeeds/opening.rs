@@ -40,7 +40,7 @@ fn at_the_start_it_pauses_its_stream_until_it_is_mended_and_the_others_go_on() {
     insert(&world, 1);
     let looping = of("open-loop", &[], End::All);
     world.config(&beside(&looping));
-    let limit = "did not answer within its deadline of 100ms: raise `limits.deadline`";
+    let limit = "did not answer within its deadline of 400ms: raise `limits.deadline`";
     world.tidemill(&["check"]).refused(1, &[limit]);
     for round in 1..=2 {
         let mut engine = world.start();
@@ -130,7 +130,7 @@ fn when_its_table_gets_another_column_it_pauses_its_stream_and_the_others_go_on(
     world.await_documents("open-loop", |documents| documents.len() == 2);
     world.sql.run("ALTER TABLE rows ADD COLUMN extra text DEFAULT 'more'");
     insert(&world, 3);
-    let said = ["stage `hostile.wasm`", "failed at open", "within its deadline of 100ms: raise `limits.deadline`"];
+    let said = ["stage `hostile.wasm`", "failed at open", "within its deadline of 400ms: raise `limits.deadline`"];
     let reason = paused(&world, "open-loop");
     says_all(&reason, &said);
     says_all(&reason, &["then `tidemill resume open-loop`"]);

@@ -137,6 +137,8 @@ impl Hostile {
             "reject" => out.rejects = at.iter().map(|row| reject(*row)).collect(),
             "reject-range" => out.rejects = vec![reject(rows as u32)],
             "reject-long" => out.rejects = vec![Reject { message: "x".repeat(1 << 20), ..reject(0) }],
+            "reject-utf8" => out.rejects = vec![Reject { message: forged::text(), ..reject(0) }],
+            "log-utf8" => tidemill_sdk::log(Level::Info, &forged::text()),
             "log-flood" => (0..10_000).for_each(|i| tidemill_sdk::log(Level::Info, &format!("line {i}"))),
             "log-long" => tidemill_sdk::log(Level::Info, &"é".repeat(1 << 20)),
             "metric-flood" => (0..10_000).for_each(|i| tidemill_sdk::count(&format!("m{i}"), 1)),

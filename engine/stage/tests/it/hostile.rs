@@ -212,6 +212,8 @@ fn answers_that_are_none_are_refused_as_the_row_that_caused_them() {
         ("values-short", "last offset is"),
         ("utf8", "not UTF-8"),
         ("utf8-cut", "last offset is 1"),
+        ("reject-utf8", "its answer is none: invalid utf-8"),
+        ("log-utf8", "its answer is none: invalid utf-8"),
         ("validity-short", "0 bytes of validity"),
         ("validity-long", "bytes of validity"),
     ] {

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{End, Misdeed, of, put_fixtures};
+use super::{End, Misdeed, by, of, put_fixtures};
 use crate::harness::{PATIENCE, World, await_some};
 
 /// A stream beside the honest one.
@@ -155,5 +155,38 @@ fn when_its_table_gets_another_column_it_pauses_its_stream_and_the_others_go_on(
     let rows: Value = world.documents("open-loop").values().map(|document| document["id"].clone()).collect();
     assert_eq!(rows, json!([1, 2, 3, 4, 5]));
     assert_eq!(world.tidemill(&["dead-letters", "list", "--json"]).json()["total"], 0);
+    world.drop_slot();
+}
+
+/// What it may read tells it when to loop: after a trap a new instance has to be opened, and is not.
+#[test]
+fn when_it_is_opened_after_a_trap_it_pauses_its_stream_and_the_others_go_on() {
+    let world = World::new("open_after_trap");
+    put_fixtures(&world, &["outsider"]);
+    world.sql.run("CREATE TABLE rows (id bigint PRIMARY KEY, name text)");
+    let config = json!({ "do": "obey", "path": "order", "row": 2 });
+    let folder = json!([{ "path": world.dir.path() }]);
+    let grants = json!({ "clocks": {}, "dirs": folder, "env": {}, "random": {}, "stdio": {} });
+    let obedient = by("outsider", "obedient", config, End::All).granted(grants).limit("deadline", json!("400ms"));
+    world.config(&beside(&obedient));
+    world.tidemill(&["check"]).succeeded();
+    let mut engine = world.start();
+    engine.await_log("streaming");
+    insert(&world, 1);
+    world.await_documents("obedient", |documents| documents.len() == 1);
+    world.file("order", "loop");
+    insert(&world, 2);
+    let limit = "did not answer within its deadline of 400ms: raise `limits.deadline`";
+    let reason = paused(&world, "obedient");
+    says_all(&reason, &["stage `outsider.wasm`", "outsider.wasm` was opened before and now is not", limit]);
+    insert(&world, 3);
+    world.await_documents("honest", |documents| documents.len() == 3);
+    // Nothing was lost with it: once it opens, the one row that it traps at is a dead letter.
+    world.file("order", "");
+    world.tidemill(&["resume", "obedient"]).succeeded();
+    world.await_documents("obedient", |documents| documents.keys().eq(["1", "3"]));
+    let letters = world.tidemill(&["dead-letters", "list", "--json"]).json();
+    assert_eq!((&letters["total"], &letters["dead_letters"][0]["key"]), (&json!(1), &json!("2")), "{letters}");
+    assert_eq!(engine.stop(), 0);
     world.drop_slot();
 }

@@ -5,10 +5,12 @@
 //! { "do": "env" | "read" | "create" | "remove" | "hoard" | "time" | "random" | "print" | "sleep" | "nothing" | "waver", "path": "…" }
 //! { "do": "dice" }
 //! { "do": "slow", "row": 7, "ms": 900 }
+//! { "do": "obey", "row": 7, "path": "…" }
 //! ```
 //!
 //! To waver is to open with another plan each time, and to trap. With dice it traps in three calls of eight, whatever rows they
-//! bring. Slow is a call that brings the row with this `id`: it works until so much time has passed.
+//! bring. Slow is a call that brings the row with this `id`: it works until so much time has passed. To
+//! obey is to loop at open where a file says `loop`, and to trap at such a call.
 
 #![cfg_attr(target_arch = "wasm32", allow(unsafe_code, reason = "what wit-bindgen generates"))]
 
@@ -54,6 +56,10 @@ mod deeds {
         }
     }
 
+    pub(crate) fn order(path: &str) -> String {
+        read(path).unwrap_or_default()
+    }
+
     fn folder() -> Result<Descriptor, ErrorCode> {
         preopens::get_directories().into_iter().next().map(|(folder, _)| folder).ok_or(ErrorCode::NoEntry)
     }
@@ -84,6 +90,7 @@ mod plugin {
         Wavers,
         Dices,
         Slow { id: Column<i64>, row: i64, ms: u64 },
+        Obeys { id: Column<i64>, row: i64 },
     }
 
     impl Filter for Outsider {
@@ -105,6 +112,10 @@ mod plugin {
                     let (row, ms) = (config["row"].as_i64().unwrap_or(-1), config["ms"].as_u64().unwrap_or(0));
                     Ok(Outsider::Slow { id: plan.require("id")?, row, ms })
                 }
+                "obey" => {
+                    while super::deeds::order(&text("path")) == "loop" {}
+                    Ok(Outsider::Obeys { id: plan.require("id")?, row: config["row"].as_i64().unwrap_or(-1) })
+                }
                 what => Err(super::deeds::deed(what, &text("path")).into()),
             }
         }
@@ -114,6 +125,9 @@ mod plugin {
                 Outsider::Honest => {}
                 Outsider::Wavers => panic!("asked to trap"),
                 Outsider::Dices => assert!(super::deeds::chance() & 7 > 2, "the dice say so"),
+                Outsider::Obeys { id, row } => {
+                    assert!(batch.column(*id).values().all(|id| id != *row), "asked to trap");
+                }
                 Outsider::Slow { id, row, ms } => {
                     if batch.column(*id).values().any(|id| id == *row) {
                         super::deeds::spin(*ms);

@@ -7,7 +7,7 @@ use arrow_schema::SchemaRef;
 use serde_json::{Value, json};
 use tidemill_change::{LeftOut, Relation, ReplicaIdentity, TableId};
 use tidemill_encode as encode;
-use tidemill_stage::{Chain, Grants, Limits, NamedInfo, Stage};
+use tidemill_stage::{Chain, Grants, Limits, NamedInfo, OpenedInfo, Stage};
 
 use super::findings::Findings;
 use super::needs::{self, Needs};
@@ -89,9 +89,11 @@ impl StreamPlan {
             }
         };
         let Some((id, index, routing)) = templates(stream, &tables, &subject, findings) else { return Ok(None) };
-        let (mut indices, read, unopened) = match open(stream, &stages, &tables, &subject, findings) {
-            Ok(Some((indices, read))) => (indices, read, None),
-            Ok(None) => return Ok(None),
+        let (mut indices, read, unopened) = match open(&stages, &tables).await? {
+            Ok(opened) => match look_at_opened(stream, &tables, opened, &subject, findings) {
+                Some((indices, read)) => (indices, read, None),
+                None => return Ok(None),
+            },
             Err(unopened) => {
                 findings.pauses(&subject, unopened.reason.as_str());
                 (Vec::new(), Vec::new(), Some(unopened))
@@ -417,25 +419,34 @@ fn look_at_ids(
     }
 }
 
-/// The indices of a stream, and for each table the columns that its stages and documents read.
-type Opened = (Vec<IndexPlan>, Vec<Vec<usize>>);
+/// Opens all plugins on each table, so that what they refuse is known before a row flows.
+///
+/// They may take their time, and WASI's calls wait for their ends, which a task may not.
+async fn open(stages: &[Stage], tables: &[Arc<TableInfo>]) -> Result<std::result::Result<Vec<OpenedInfo>, Unopened>> {
+    let mut chain = Chain::new(stages.to_vec()).with_primary_keys(keys(tables));
+    let tables = tables.to_vec();
+    let opening = tokio::task::spawn_blocking(move || {
+        let open = |table: &Arc<TableInfo>| {
+            chain.open(&table.relation).map_err(|error| Unopened {
+                reason: format!("table `{}`: {error}", table.relation),
+                is_broken: error.is_broken(),
+            })
+        };
+        tables.iter().map(open).collect()
+    });
+    opening.await.map_err(|error| Error::failed("opening a plugin ended in a defect of tidemill").with_cause(error))
+}
 
-/// Opens all plugins on each table, so that what they refuse is known before a row flows. Gives nothing where what they make cannot
-/// be.
-fn open(
+/// Looks at what the stages make of each table: gives the indices, and for each table the columns that stages and documents read.
+fn look_at_opened(
     stream: &config::Stream,
-    stages: &[Stage],
     tables: &[Arc<TableInfo>],
+    opened: Vec<OpenedInfo>,
     subject: &str,
     findings: &mut Findings,
-) -> std::result::Result<Option<Opened>, Unopened> {
-    let mut chain = Chain::new(stages.to_vec()).with_primary_keys(keys(tables));
+) -> Option<(Vec<IndexPlan>, Vec<Vec<usize>>)> {
     let (mut indices, mut read): (Vec<IndexPlan>, _) = (Vec::new(), Vec::with_capacity(tables.len()));
-    for table in tables {
-        let opened = chain.open(&table.relation).map_err(|error| Unopened {
-            reason: format!("table `{}`: {error}", table.relation),
-            is_broken: error.is_broken(),
-        })?;
+    for (table, opened) in tables.iter().zip(opened) {
         read.push(opened.needed);
         look_at_fields(&opened.schema, &table.relation, subject, findings);
         if let Some(named) = &opened.named {
@@ -449,7 +460,7 @@ fn open(
         };
         if let Err(error) = checked {
             findings.wrong(subject, format!("`index`: {error}"), None);
-            return Ok(None);
+            return None;
         }
         let names_ids = opened.named.as_ref().is_some_and(|named| named.id);
         match indices.iter_mut().find(|index| index.name == name) {
@@ -467,7 +478,7 @@ fn open(
             }),
         }
     }
-    Ok(Some((indices, read)))
+    Some((indices, read))
 }
 
 /// An update or a delete has to tell which documents its row had.

@@ -58,7 +58,8 @@ fn at_the_start_it_pauses_its_stream_until_it_is_mended_and_the_others_go_on() {
             ],
         );
         assert!(!reason.contains("resume"), "{reason}");
-        // No plan tells what documents it would make.
+        // No plan tells what documents it would make. That somebody had paused it too is over with that.
+        world.tidemill(&["pause", "open-loop"]).succeeded();
         world.tidemill(&["resume", "open-loop"]).refused(1, &["`open-loop`", limit, "then `tidemill run` anew"]);
         paused(&world, "open-loop");
         assert_eq!(engine.stop(), 0);

@@ -18,6 +18,8 @@ pub(crate) enum Kind {
     Load,
     /// The plugin refused its configuration or the table's shape, or gave a plan that cannot be.
     Open,
+    /// The plugin failed as it was opened: it trapped, took too long or too much, or does not fit the contract.
+    Broken,
     /// The guest asked for the batch again.
     Retry,
     /// The guest said that it cannot go on, or it fails for every row.
@@ -33,7 +35,12 @@ impl Error {
 
     /// The plugin or the table or the configuration must change before anything can flow.
     pub fn is_refused(&self) -> bool {
-        matches!(self.kind, Kind::Load | Kind::Open)
+        matches!(self.kind, Kind::Load | Kind::Open | Kind::Broken)
+    }
+
+    /// The plugin failed as it was opened, and said nothing of what was wrong with the table or the configuration.
+    pub fn is_broken(&self) -> bool {
+        self.kind == Kind::Broken
     }
 
     /// The same batch may pass later: run it again after a while.
@@ -67,7 +74,7 @@ impl fmt::Display for Error {
         match self.kind {
             Kind::Engine => write!(f, "{}", self.message),
             Kind::Load => write!(f, "plugin `{}` {}", self.name, self.message),
-            Kind::Open => write!(f, "stage `{}`: {}", self.name, self.message),
+            Kind::Open | Kind::Broken => write!(f, "stage `{}`: {}", self.name, self.message),
             Kind::Retry => write!(f, "stage `{}` asks for the batch again: {}", self.name, self.message),
             Kind::Fatal => write!(f, "stage `{}` cannot go on: {}", self.name, self.message),
             Kind::LeftOut if self.name.is_empty() => write!(f, "the documents show {}", self.message),

@@ -132,10 +132,13 @@ impl OpenStage {
         let heard = (stage.name.as_str(), &mut shared.heard);
         let (instance, guest_plan) =
             Instance::open(&stage.plugin, &stage.limits, &config, &schema, &stage.grants, heard).map_err(|error| {
+                let broken = |how: String| {
+                    Error::new(Kind::Broken, &stage.name, format!("its plugin `{}` {how}", stage.plugin.name()))
+                };
                 match error {
                     NotOpened::Refused(message) => fail(message),
-                    NotOpened::Failed(failed) => fail(format!("its plugin failed at open: {}", failed.message)),
-                    NotOpened::Misfit(message) => fail(format!("its plugin does not fit the contract: {message}")),
+                    NotOpened::Failed(failed) => broken(format!("failed at open: {}", failed.message)),
+                    NotOpened::Misfit(message) => broken(format!("does not fit the contract: {message}")),
                 }
             })?;
         let plan = Plan::check(&guest_plan, input, &stage.grants).map_err(fail)?;
@@ -353,6 +356,7 @@ impl OpenStage {
     /// A new instance in the place of one that failed. It must say what the first one said.
     fn reopen(&mut self, stage: &Stage, shared: &mut Shared) -> Result<(), Error> {
         let fatal = |message: String| Error::new(Kind::Fatal, &stage.name, message);
+        let name = stage.plugin.name();
         let heard = (stage.name.as_str(), &mut shared.heard);
         let (instance, plan) =
             Instance::open(&stage.plugin, &stage.limits, &self.config, &self.schema, &stage.grants, heard)
@@ -360,9 +364,10 @@ impl OpenStage {
                     NotOpened::Refused(why) | NotOpened::Misfit(why) => why,
                     NotOpened::Failed(failed) => failed.message,
                 })
-                .map_err(|why| fatal(format!("its plugin was opened before and now is not: {why}")))?;
+                .map_err(|why| fatal(format!("its plugin `{name}` was opened before and now is not: {why}")))?;
         if plan != self.guest_plan {
-            return Err(fatal("its plugin gives another plan than before for the same configuration".to_owned()));
+            let how = "gives another plan than before for the same configuration";
+            return Err(fatal(format!("its plugin `{name}` {how}")));
         }
         self.instance = Some(instance);
         self.has_answered = false;

@@ -31,6 +31,11 @@ pub(crate) fn allocate_no_more(from: usize) {
     STUCK_FROM.store(from, Ordering::Relaxed);
 }
 
+/// What no text is.
+pub(crate) fn text() -> String {
+    unsafe { String::from_utf8_unchecked(vec![b'a', 0xff]) }
+}
+
 /// Elements that begin at an address where there are none.
 pub(crate) fn vector<T: Copy>(address: usize, len: usize) -> Vec<T> {
     let _ = (address, len);

@@ -1,6 +1,6 @@
 //! Misbehaves as its configuration says: `{"misdeed": "trap", "rows": [3, 7]}`. `rows` are values of the column `id` at which
-//! the misdeed happens; without them it happens at every call. Else it is honest: it makes a text column `made` of
-//! `id` and passes everything else.
+//! the misdeed happens; without them it happens at every call. With `column`, a misdeed at open happens only to a table that
+//! has this column. Else it is honest: it makes a text column `made` of `id` and passes everything else.
 
 mod forged;
 
@@ -18,6 +18,7 @@ pub struct Misdeed {
     rows: Vec<i64>,
     #[serde(default)]
     amount: usize,
+    column: Option<String>,
 }
 
 pub struct Hostile {
@@ -27,6 +28,8 @@ pub struct Hostile {
     count: usize,
     /// What the batch before made.
     carried: Vec<String>,
+    /// What the batch before was answered with.
+    answered: Option<Transformed>,
 }
 
 impl Transform for Hostile {
@@ -40,7 +43,9 @@ impl Transform for Hostile {
             plan.pass_all_but(&[]);
             plan.make("made", DataType::Utf8);
         }
+        let is_there = |column: &String| plan.schema().fields.iter().any(|field| field.name == *column);
         match config.misdeed.as_str() {
+            _ if !config.column.iter().all(is_there) => {}
             "open-error" => return Err("asked to fail at open".into()),
             "open-trap" => panic!("asked to trap at open"),
             "open-loop" => spin(),
@@ -56,7 +61,7 @@ impl Transform for Hostile {
             "plan-many" => (0..5_000 - fields).for_each(|i| plan.make(format!("c{i}"), DataType::Utf8)),
             _ => {}
         }
-        Ok(Hostile { id, config, count: 0, carried: Vec::new() })
+        Ok(Hostile { id, config, count: 0, carried: Vec::new(), answered: None })
     }
 
     fn process(&mut self, batch: &Batch<'_>) -> Result<Transformed, Failure> {
@@ -72,6 +77,14 @@ impl Transform for Hostile {
             let carried = std::mem::replace(&mut self.carried, texts);
             let stale = (0..batch.rows()).map(|row| carried.get(row).cloned());
             out.columns = vec![MakeBytes::of(stale)];
+        }
+        if self.config.misdeed == "carry-answer"
+            && let Some(stale) = self.answered.replace(out.clone())
+        {
+            return Ok(stale);
+        }
+        if self.config.misdeed == "random" && id.values().any(is_poison) {
+            panic!("asked to trap at random");
         }
         let at: Vec<u32> = (0..batch.rows() as u32)
             .filter(|row| id.get(*row as usize).is_some_and(|id| self.config.rows.contains(&id)))
@@ -91,12 +104,15 @@ impl Hostile {
         let wrong: &dyn Fn(i64) -> String = match self.config.misdeed.as_str() {
             "id-long" => &|_| "x".repeat(600),
             "id-empty" => &|_| String::new(),
-            // The next row's.
-            "id-forged" => &|id| format!("{}", id + 1),
-            "index-forged" => return Some(ids.map(|_| "honest".to_owned()).collect()),
+            // The next row's, or the one that is given as amount.
+            "id-forged" if self.config.amount == 0 => &|id| format!("{}", id + 1),
+            "id-forged" => &|_| self.config.amount.to_string(),
+            "index-forged" => &|_| "honest".to_owned(),
             _ => return None,
         };
-        Some(ids.map(|id| if is_at(id) { wrong(id) } else { id.to_string() }).collect())
+        let is_index = self.config.misdeed == "index-forged";
+        let right = |id: i64| if is_index { "index-forged-own".to_owned() } else { id.to_string() };
+        Some(ids.map(|id| if is_at(id) { wrong(id) } else { right(id) }).collect())
     }
 
     fn misbehave(&self, rows: usize, at: &[u32], out: &mut Transformed) -> Result<(), Failure> {
@@ -109,7 +125,7 @@ impl Hostile {
                 }
             }
             // As random as it gets without a grant: by the rows that came together and how often it was called.
-            "random" if chance(rows, self.count) => panic!("asked to trap at random"),
+            "chance" if chance(rows, self.count) => panic!("asked to trap at random"),
             "leak" => std::mem::forget(vec![1u8; self.config.amount]),
             "recursion" => drop(recurse(rows as u64)),
             "memory" => drop(vec![1u8; self.config.amount]),
@@ -121,6 +137,8 @@ impl Hostile {
             "reject" => out.rejects = at.iter().map(|row| reject(*row)).collect(),
             "reject-range" => out.rejects = vec![reject(rows as u32)],
             "reject-long" => out.rejects = vec![Reject { message: "x".repeat(1 << 20), ..reject(0) }],
+            "reject-utf8" => out.rejects = vec![Reject { message: forged::text(), ..reject(0) }],
+            "log-utf8" => tidemill_sdk::log(Level::Info, &forged::text()),
             "log-flood" => (0..10_000).for_each(|i| tidemill_sdk::log(Level::Info, &format!("line {i}"))),
             "log-long" => tidemill_sdk::log(Level::Info, &"é".repeat(1 << 20)),
             "metric-flood" => (0..10_000).for_each(|i| tidemill_sdk::count(&format!("m{i}"), 1)),
@@ -141,7 +159,9 @@ impl Hostile {
             "answer-2g" => out.columns[0].values = forged::vector(64, 2 << 30),
             "answer-large" => out.columns[0].values = vec![b'x'; self.config.amount],
             "column-missing" => out.columns = Vec::new(),
-            "random" | "carry" | "realloc-loop" | "id-long" | "id-empty" | "id-forged" | "index-forged" => {}
+            "random" | "chance" | "carry" | "carry-answer" | "realloc-loop" | "id-long" | "id-empty" | "id-forged"
+            | "index-forged" => {}
+            misdeed if misdeed.starts_with("open-") => {}
             _ => self.spoil(out),
         }
         Ok(())
@@ -191,7 +211,12 @@ fn name(plan: &mut TransformPlan<'_>, column: &str) {
     plan.naming(Naming::Key);
 }
 
-/// One in four.
+/// One row in 512, by what nobody sees in it.
+fn is_poison(id: i64) -> bool {
+    (id as u64).wrapping_mul(0x2545_f491_4f6c_dd1d) >> 55 == 0
+}
+
+/// One call in four.
 fn chance(rows: usize, count: usize) -> bool {
     let seed = (rows as u64) << 32 | count as u64;
     (seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 62) == 0

@@ -3,9 +3,14 @@
 //!
 //! ```json
 //! { "do": "env" | "read" | "create" | "remove" | "hoard" | "time" | "random" | "print" | "sleep" | "nothing" | "waver", "path": "…" }
+//! { "do": "dice" }
+//! { "do": "slow", "row": 7, "ms": 900 }
+//! { "do": "obey", "row": 7, "path": "…" }
 //! ```
 //!
-//! To waver is to open with another plan each time, and to trap.
+//! To waver is to open with another plan each time, and to trap. With dice it traps in three calls of eight, whatever rows they
+//! bring. Slow is a call that brings the row with this `id`: it works until so much time has passed. To
+//! obey is to loop at open where a file says `loop`, and to trap at such a call.
 
 #![cfg_attr(target_arch = "wasm32", allow(unsafe_code, reason = "what wit-bindgen generates"))]
 
@@ -21,6 +26,12 @@ mod deeds {
 
     pub(crate) fn chance() -> u64 {
         random::get_random_u64()
+    }
+
+    /// Works, and does not sleep.
+    pub(crate) fn spin(ms: u64) {
+        let until = monotonic_clock::now() + ms * 1_000_000;
+        while monotonic_clock::now() < until {}
     }
 
     pub(crate) fn deed(what: &str, path: &str) -> String {
@@ -43,6 +54,10 @@ mod deeds {
             }
             other => format!("`{other}` is no deed"),
         }
+    }
+
+    pub(crate) fn order(path: &str) -> String {
+        read(path).unwrap_or_default()
     }
 
     fn folder() -> Result<Descriptor, ErrorCode> {
@@ -68,10 +83,14 @@ mod deeds {
 
 #[cfg(target_arch = "wasm32")]
 mod plugin {
-    use tidemill_sdk::{Batch, Config, Error, Fact, Failure, Filter, FilterPlan, Keep, Verdict};
+    use tidemill_sdk::{Batch, Column, Config, Error, Fact, Failure, Filter, FilterPlan, Keep, Verdict};
 
-    struct Outsider {
-        wavers: bool,
+    enum Outsider {
+        Honest,
+        Wavers,
+        Dices,
+        Slow { id: Column<i64>, row: i64, ms: u64 },
+        Obeys { id: Column<i64>, row: i64 },
     }
 
     impl Filter for Outsider {
@@ -79,21 +98,42 @@ mod plugin {
             let config = config.value()?;
             let text = |key: &str| config[key].as_str().unwrap_or_default().to_owned();
             match text("do").as_str() {
-                "nothing" => Ok(Outsider { wavers: false }),
+                "nothing" => Ok(Outsider::Honest),
                 "waver" => {
                     let facts = [Fact::Op, Fact::Lsn, Fact::Namespace, Fact::Table];
                     let chance = super::deeds::chance();
                     for (_, fact) in facts.into_iter().enumerate().filter(|(bit, _)| chance >> bit & 1 == 1) {
                         plan.require_fact::<str>(fact)?;
                     }
-                    Ok(Outsider { wavers: true })
+                    Ok(Outsider::Wavers)
+                }
+                "dice" => Ok(Outsider::Dices),
+                "slow" => {
+                    let (row, ms) = (config["row"].as_i64().unwrap_or(-1), config["ms"].as_u64().unwrap_or(0));
+                    Ok(Outsider::Slow { id: plan.require("id")?, row, ms })
+                }
+                "obey" => {
+                    while super::deeds::order(&text("path")) == "loop" {}
+                    Ok(Outsider::Obeys { id: plan.require("id")?, row: config["row"].as_i64().unwrap_or(-1) })
                 }
                 what => Err(super::deeds::deed(what, &text("path")).into()),
             }
         }
 
-        fn process(&mut self, _batch: &Batch<'_>) -> Result<Verdict, Failure> {
-            assert!(!self.wavers, "asked to trap");
+        fn process(&mut self, batch: &Batch<'_>) -> Result<Verdict, Failure> {
+            match self {
+                Outsider::Honest => {}
+                Outsider::Wavers => panic!("asked to trap"),
+                Outsider::Dices => assert!(super::deeds::chance() & 7 > 2, "the dice say so"),
+                Outsider::Obeys { id, row } => {
+                    assert!(batch.column(*id).values().all(|id| id != *row), "asked to trap");
+                }
+                Outsider::Slow { id, row, ms } => {
+                    if batch.column(*id).values().any(|id| id == *row) {
+                        super::deeds::spin(*ms);
+                    }
+                }
+            }
             Ok(Verdict { keep: Keep::All, rejects: Vec::new() })
         }
     }

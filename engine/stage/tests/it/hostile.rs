@@ -212,6 +212,8 @@ fn answers_that_are_none_are_refused_as_the_row_that_caused_them() {
         ("values-short", "last offset is"),
         ("utf8", "not UTF-8"),
         ("utf8-cut", "last offset is 1"),
+        ("reject-utf8", "its answer is none: invalid utf-8"),
+        ("log-utf8", "its answer is none: invalid utf-8"),
         ("validity-short", "0 bytes of validity"),
         ("validity-long", "bytes of validity"),
     ] {
@@ -344,7 +346,7 @@ fn what_a_guest_keeps_cannot_move_a_row() {
 
 #[test]
 fn chance_costs_rows_and_never_the_others() {
-    let mut chain = chain(&[misdeed("random")]);
+    let mut chain = chain(&[misdeed("chance")]);
     // A row alone on a new instance is hit, and so is an odd number, whose halves then pass.
     let lone = run(&mut chain, 1).unwrap();
     assert_eq!((lone.of.len(), lone.rejects.len()), (0, 1));

@@ -10,7 +10,7 @@ use tidemill_change::Lsn;
 use tokio::sync::{Notify, mpsc, watch};
 
 use super::observe::{Observed, StreamStatus};
-use super::stream::{PAUSED, Report, Standing, StreamHandle, Wish};
+use super::stream::{PAUSED, RUN_ANEW, Report, Standing, StreamHandle, Wish};
 use crate::config::Config;
 use crate::control::{Call, Request};
 use crate::cpu;
@@ -206,6 +206,10 @@ impl Board {
                 Ok(json!({ "running": true, "stream": stream, "state": "paused" }))
             }
             Request::Resume { stream } => {
+                if let Some(reason) = self.waits_for_a_start(stream) {
+                    self.state.set_paused(stream, None)?;
+                    return Err(Error::failed(format!("stream `{stream}` cannot go on: {reason}")));
+                }
                 self.wish(stream, Wish::Resume).await?;
                 self.state.set_paused(stream, None)?;
                 self.wake();
@@ -241,6 +245,16 @@ impl Board {
         stream.map(|stream| stream.wishes.clone()).ok_or_else(|| {
             Error::usage(format!("there is no stream `{name}` in `{}`: it has {}", self.config_path, names.join(", ")))
         })
+    }
+
+    /// Why a stream is paused that goes on with the next start alone.
+    fn waits_for_a_start(&self, name: &str) -> Option<String> {
+        let streams = lock(&self.streams);
+        let stream = streams.iter().find(|stream| stream.name == name)?;
+        match &stream.report.borrow().standing {
+            Standing::Paused(reason) if reason.ends_with(RUN_ANEW) => Some(reason.clone()),
+            _ => None,
+        }
     }
 
     async fn wish(&self, name: &str, wish: Wish) -> Result<()> {

@@ -14,6 +14,9 @@ use crate::plan::{Plan, StreamPlan};
 use crate::source::slot::{SlotInfo, SlotName};
 use crate::state::{BackfillState, Made, SourceIdentity, SourceState, State};
 
+/// The plan of a stream whose stages have not been opened yet: it made no document.
+pub(super) const NO_PLAN: &str = "";
+
 /// What the source is, beside a state that was there before.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Look<'a> {
@@ -166,7 +169,8 @@ pub(super) fn gone(name: &SlotName) -> Error {
 
 /// Documents of two plans must not mix unnoticed.
 fn is_changed(stream: &StreamPlan, state: &State) -> Result<bool> {
-    Ok(state.stream(&stream.name)?.is_some_and(|known| known.plan_digest != stream.digest))
+    let is_other = |known: &str| known != stream.digest && known != NO_PLAN;
+    Ok(state.stream(&stream.name)?.is_some_and(|known| is_other(&known.plan_digest)))
 }
 
 fn plan_changed(stream: &StreamPlan) -> Error {

@@ -10,7 +10,8 @@ use tidemill_change::{Epoch, Lsn};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::continuity::{Look, gone};
+use super::continuity::{Look, NO_PLAN, gone};
+use super::stream::RUN_ANEW;
 use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::plan::{Plan, StreamPlan};
@@ -88,6 +89,7 @@ pub(super) async fn start(
     changed: Changed,
     stop: &mut watch::Receiver<bool>,
 ) -> Result<Option<Started>> {
+    refuse_unopened(plan, state)?;
     let name = config.source.slot.clone();
     let found = find_slot(plan, session, &name, stop).await?;
     let reached = state.source()?.map(|known| known.reached()).unwrap_or_default();
@@ -148,6 +150,20 @@ pub(super) async fn start(
     Ok(Some(started))
 }
 
+/// What a plugin says of a configuration that has not run yet is for whoever wrote it, before anything is made. Whatever else keeps
+/// stages from being opened pauses their stream.
+fn refuse_unopened(plan: &Plan, state: &State) -> Result<()> {
+    for stream in &plan.streams {
+        if let Some(unopened) = stream.unopened.as_ref().filter(|unopened| !unopened.is_broken) {
+            let known = state.stream(&stream.name)?;
+            if known.is_none_or(|known| known.plan_digest != stream.digest) {
+                return Err(Error::failed(format!("stream {}: {}", stream.name, unopened.reason)));
+            }
+        }
+    }
+    Ok(())
+}
+
 /// The slot, once nobody else streams from it: whoever had it may have moved it on.
 async fn find_slot(
     plan: &Plan,
@@ -185,7 +201,10 @@ fn forget_others(plan: &Plan, state: &State) -> Result<()> {
 /// Takes a stream into the state: gives what it has settled, and why it is paused.
 fn enrol(stream: &StreamPlan, state: &State) -> Result<(Lsn, Option<String>)> {
     let backfills = state.backfills(&stream.name)?;
-    state.put_stream(&stream.name, &stream.digest)?;
+    let known = state.stream(&stream.name)?;
+    let made_nothing = known.is_none_or(|known| known.plan_digest == NO_PLAN);
+    let digest = if made_nothing && stream.unopened.is_some() { NO_PLAN } else { &stream.digest };
+    state.put_stream(&stream.name, digest)?;
     for table in &stream.tables {
         if backfills.iter().any(|known| known.table == table.relation.id) {
             continue;
@@ -200,8 +219,9 @@ fn enrol(stream: &StreamPlan, state: &State) -> Result<(Lsn, Option<String>)> {
     for gone in backfills.iter().filter(|known| !stream.tables.iter().any(|table| table.relation.id == known.table)) {
         state.remove_backfill(&stream.name, gone.table)?;
     }
-    let known = state.stream(&stream.name)?;
-    Ok(known.map(|known| (known.settled, known.paused)).unwrap_or_default())
+    let (settled, paused) = state.stream(&stream.name)?.map(|known| (known.settled, known.paused)).unwrap_or_default();
+    let unopened = stream.unopened.as_ref().map(|unopened| format!("{}{RUN_ANEW}", unopened.reason));
+    Ok((settled, unopened.or(paused)))
 }
 
 async fn ensure_publication(config: &Config, plan: &Plan, session: &mut Session) -> Result<Made> {

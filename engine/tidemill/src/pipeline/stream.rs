@@ -37,7 +37,7 @@ mod tests;
 use self::prepare::{Look, Watching};
 pub(crate) use self::removal::Documents;
 use self::removal::Which;
-pub(crate) use self::report::{PAUSED, Report, Standing, StreamHandle, Wish, away, paused, with_way_on};
+pub(crate) use self::report::{PAUSED, RUN_ANEW, Report, Standing, StreamHandle, Wish, away, paused, with_way_on};
 
 /// A body that was handed to the delivery machine, kept until all of it has settled.
 #[derive(Debug)]

@@ -33,7 +33,7 @@ pub enum Verdict {
 #[derive(Clone, Debug, Default)]
 pub struct Findings {
     pub list: Vec<Finding>,
-    /// The first that is wrong, as an error.
+    /// The first that lets nothing run, as an error.
     first: Option<(bool, String)>,
 }
 
@@ -50,6 +50,11 @@ impl Findings {
         let message = message.into();
         self.first.get_or_insert_with(|| (false, format!("{subject}: {message}")));
         self.add(Verdict::Wrong, subject, message, sql);
+    }
+
+    /// What is wrong with one stream alone: `check` says so, and `run` pauses it.
+    pub fn pauses(&mut self, subject: &str, message: impl Into<String>, sql: Option<String>) {
+        self.add(Verdict::Wrong, subject, message.into(), sql);
     }
 
     /// An error of the source, with the statements that it carries.
@@ -70,10 +75,10 @@ impl Findings {
     }
 
     pub fn is_right(&self) -> bool {
-        self.first.is_none()
+        self.wrong_count() == 0
     }
 
-    /// An error where something is wrong: the first in full, and how many more there are.
+    /// An error where something is wrong that lets nothing run: the first in full, and how many more there are.
     pub fn require(&self) -> Result<()> {
         let Some((transient, first)) = &self.first else { return Ok(()) };
         let message = match self.wrong_count() {

@@ -15,7 +15,7 @@ pub use findings::{Finding, Findings, Verdict};
 pub use plugins::Plugins;
 pub(crate) use plugins::shipped;
 pub use script::script;
-pub use streams::{IndexPlan, StreamPlan};
+pub use streams::{IndexPlan, StreamPlan, Unopened};
 
 use tidemill_change::{Epoch, LeftOut};
 use tidemill_encode::overlap;

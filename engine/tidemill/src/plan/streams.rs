@@ -7,7 +7,7 @@ use arrow_schema::SchemaRef;
 use serde_json::{Value, json};
 use tidemill_change::{Column, LeftOut, Relation, ReplicaIdentity, TableId};
 use tidemill_encode as encode;
-use tidemill_stage::{Chain, Grants, Limits, NamedInfo, Stage};
+use tidemill_stage::{Chain, Grants, Limits, NamedInfo, OpenedInfo, Stage};
 
 use super::findings::Findings;
 use super::needs::{self, Needs};
@@ -51,6 +51,19 @@ pub struct StreamPlan {
     pub routing: Option<encode::Template>,
     /// What decides which document a row becomes; see [`plan_digest`].
     pub digest: String,
+    /// Why its stages could not be opened, where they could not: what they would make is unknown then, and so is which columns
+    /// they read. Its tables are known.
+    pub unopened: Option<Unopened>,
+}
+
+/// Why a stream's stages could not be opened.
+#[derive(Clone, Debug)]
+pub struct Unopened {
+    pub reason: String,
+    /// A plugin failed, rather than saying what is wrong with its configuration or its table.
+    pub is_broken: bool,
+    /// The statement that would let them open.
+    pub sql: Option<String>,
 }
 
 impl StreamPlan {
@@ -78,10 +91,20 @@ impl StreamPlan {
             }
         };
         let Some((id, index, routing)) = templates(stream, &tables, &subject, findings) else { return Ok(None) };
-        let opened = open(stream, &stages, &tables, &index, &subject, findings);
-        let Some((mut indices, read)) = opened else { return Ok(None) };
-        look_at_ids(stream, &id, &mut indices, &subject, findings);
-        look_at_plugins(&stages, &tables, &subject, findings);
+        let (mut indices, read, unopened) = match open(&stages, &tables).await? {
+            Ok(opened) => match look_at_opened(stream, &tables, opened, &subject, findings) {
+                Some((indices, read)) => (indices, read, None),
+                None => return Ok(None),
+            },
+            Err(unopened) => {
+                findings.pauses(&subject, unopened.reason.as_str(), unopened.sql.clone());
+                (Vec::new(), Vec::new(), Some(unopened))
+            }
+        };
+        if unopened.is_none() {
+            look_at_ids(stream, &id, &mut indices, &subject, findings);
+            look_at_plugins(&stages, &tables, &subject, findings);
+        }
         if findings.wrong_count() == before {
             let names: Vec<_> = tables.iter().map(|table| table.relation.to_string()).collect();
             let indices: Vec<_> = indices.iter().map(|index| index.name.as_str()).collect();
@@ -103,6 +126,7 @@ impl StreamPlan {
             routing,
             digest: plan_digest(stream, &digests),
             tables,
+            unopened,
         };
         plan.left_out = plan.left_out(&read);
         needs::tell(&plan, &subject, findings);
@@ -409,33 +433,38 @@ fn opens_under_full(chain: &mut Chain, table: &TableInfo) -> bool {
     chain.open(&Arc::new(full)).is_ok()
 }
 
-/// Opens all plugins on each table, so that what they refuse is known before a row flows. Gives also which columns of each table
-/// they and the documents read.
-fn open(
+/// Opens all plugins on each table, so that what they refuse is known before a row flows.
+///
+/// They may take their time, and WASI's calls wait for their ends, which a task may not.
+async fn open(stages: &[Stage], tables: &[Arc<TableInfo>]) -> Result<std::result::Result<Vec<OpenedInfo>, Unopened>> {
+    let mut chain = Chain::new(stages.to_vec()).with_primary_keys(keys(tables));
+    let tables = tables.to_vec();
+    let opening = tokio::task::spawn_blocking(move || {
+        let open = |table: &Arc<TableInfo>| {
+            chain.open(&table.relation).map_err(|error| {
+                let reason = format!("table `{}`: {error}", table.relation);
+                let is_broken = error.is_broken();
+                let sql = (!is_broken && opens_under_full(&mut chain, table))
+                    .then(|| format!("ALTER TABLE {} REPLICA IDENTITY FULL;", table.sql_name()));
+                let hint = sql.as_ref().map(|sql| format!("; under REPLICA IDENTITY FULL it opens: run `{sql}`"));
+                Unopened { reason: reason + &hint.unwrap_or_default(), is_broken, sql }
+            })
+        };
+        tables.iter().map(open).collect()
+    });
+    opening.await.map_err(|error| Error::failed("opening a plugin ended in a defect of tidemill").with_cause(error))
+}
+
+/// Looks at what the stages make of each table: gives the indices, and for each table the columns that stages and documents read.
+fn look_at_opened(
     stream: &config::Stream,
-    stages: &[Stage],
     tables: &[Arc<TableInfo>],
-    index: &encode::Template,
+    opened: Vec<OpenedInfo>,
     subject: &str,
     findings: &mut Findings,
 ) -> Option<(Vec<IndexPlan>, Vec<Vec<usize>>)> {
-    let mut chain = Chain::new(stages.to_vec()).with_primary_keys(keys(tables));
     let (mut indices, mut read): (Vec<IndexPlan>, _) = (Vec::new(), Vec::with_capacity(tables.len()));
-    for table in tables {
-        let opened = match chain.open(&table.relation) {
-            Ok(opened) => opened,
-            Err(error) => {
-                let (hint, sql) = match opens_under_full(&mut chain, table) {
-                    true => {
-                        let sql = format!("ALTER TABLE {} REPLICA IDENTITY FULL;", table.sql_name());
-                        (format!("; under REPLICA IDENTITY FULL it opens: run `{sql}`"), Some(sql))
-                    }
-                    false => (String::new(), None),
-                };
-                findings.wrong(subject, format!("table `{}`: {error}{hint}", table.relation), sql);
-                return None;
-            }
-        };
+    for (table, opened) in tables.iter().zip(opened) {
         read.push(opened.needed);
         look_at_fields(&opened.schema, &table.relation, subject, findings);
         if let Some(named) = &opened.named {
@@ -467,7 +496,6 @@ fn open(
             }),
         }
     }
-    let _ = index;
     Some((indices, read))
 }
 

@@ -14,6 +14,9 @@ use crate::pipeline::worker::Job;
 /// Why a stream is paused that somebody paused.
 pub(crate) const PAUSED: &str = "paused by `tidemill pause`";
 
+/// How a stream goes on whose stages could not be opened at the start: what they make is looked at there alone.
+pub(crate) const RUN_ANEW: &str = "; then `tidemill run` anew";
+
 /// How a stream stands, for the source, for `status` and for `/readyz`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Standing {
@@ -103,7 +106,7 @@ impl StreamHandle {
 
 /// Why a stream is paused, and how it goes on.
 pub(crate) fn with_way_on(stream: &str, reason: &str) -> String {
-    if reason.contains("tidemill resume") {
+    if reason.contains("tidemill resume") || reason.ends_with(RUN_ANEW) {
         return reason.to_owned();
     }
     // Where somebody paused it there is nothing to mend first.

@@ -1,6 +1,6 @@
 //! A bit a row, in words. Bits past the last row are always 0.
 
-use tidemill_sdk::Keep;
+use tidemill_sdk::{Bytes, Keep};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Bits {
@@ -31,6 +31,7 @@ impl Bits {
 
     /// One bit for each item, by a test that compiles to vector code where items are small: first a byte each, then eight bytes to
     /// eight bits. Of items of eight bytes too few fit into a vector.
+    #[inline(never)]
     pub fn of<T: Copy>(items: &[T], test: impl Fn(T) -> bool) -> Bits {
         let (whole, rest) = items.as_chunks::<64>();
         let mut words = Vec::with_capacity(items.len().div_ceil(64));
@@ -50,14 +51,27 @@ impl Bits {
         Bits { words, rows: items.len() }
     }
 
-    /// One bit for each item of an iterator.
-    pub fn of_each<T>(mut items: impl ExactSizeIterator<Item = T>, mut test: impl FnMut(T) -> bool) -> Bits {
-        let rows = items.len();
-        let mut word = || (0..64).zip(&mut items).fold(0, |word, (bit, item)| word | u64::from(test(item)) << bit);
-        Bits { words: (0..rows.div_ceil(64)).map(|_| word()).collect(), rows }
+    /// One bit for each text. Eight texts are one turn of the loop, since at each turn a component looks at its deadline.
+    #[inline(never)]
+    pub fn of_texts(texts: Bytes<'_>, test: impl Fn(&[u8]) -> bool) -> Bits {
+        let (ends, values) = texts.raw();
+        let rows = ends.len().saturating_sub(1);
+        let mut words = vec![0; rows.div_ceil(64)];
+        let bytes = ends.array_windows::<9>().step_by(8).map(|ends| {
+            let ends = ends.map(|end| u32::from_le_bytes(end) as usize);
+            (0..8).fold(0, |byte, row| byte | u64::from(test(&values[ends[row]..ends[row + 1]])) << row)
+        });
+        for (at, byte) in bytes.enumerate() {
+            words[at / 8] |= byte << (at % 8 * 8);
+        }
+        for row in rows / 8 * 8..rows {
+            words[row / 64] |= u64::from(test(texts.value(row))) << (row % 64);
+        }
+        Bits { words, rows }
     }
 
     /// One bit a row, by its place.
+    #[inline(never)]
     pub fn by_row(rows: usize, mut test: impl FnMut(usize) -> bool) -> Bits {
         let word = |at: usize| {
             let from = at * 64;
@@ -146,8 +160,19 @@ fn pack(flags: &[u8; 64]) -> u64 {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
+    use tidemill_sdk::{Batch, DataType, Field, FilterPlan, MakeBytes, Schema};
+
     use super::*;
+
+    /// A column of these texts.
+    pub(crate) fn with_texts<T>(texts: &[impl AsRef<[u8]>], then: impl FnOnce(Bytes<'_>) -> T) -> T {
+        let field = Field { name: "t".into(), data_type: DataType::Utf8, extension: None, postgres_type: None };
+        let schema = Schema { namespace: "n".into(), table: "t".into(), key: vec![], fields: vec![field], old: vec![] };
+        let column = FilterPlan::new(&schema).require::<[u8]>("t").unwrap();
+        let buffers = [MakeBytes::of(texts.iter().map(|text| Some(text.as_ref())))];
+        then(Batch::new(texts.len(), &buffers).column(column))
+    }
 
     #[test]
     fn bits_past_the_last_row_stay_zero() {
@@ -157,7 +182,8 @@ mod tests {
             assert_eq!(Bits::from_bytes(&vec![255; rows.div_ceil(8)], rows), Bits::all(rows));
             let odd = Bits::by_row(rows, |row| row % 2 == 1);
             assert_eq!(odd, Bits::of(&(0..rows).collect::<Vec<_>>(), |row| row % 2 == 1));
-            assert_eq!(odd, Bits::of_each(0..rows, |row| row % 2 == 1));
+            let texts: Vec<&[u8]> = (0..rows).map(|row| &b"ab"[row % 2..]).collect();
+            assert_eq!(odd, with_texts(&texts, |texts| Bits::of_texts(texts, |text| text == b"b")));
             let some = |row: usize| row * 7919 % 13 < 5;
             assert_eq!(Bits::by_row(rows, some), Bits::of(&(0..rows).collect::<Vec<_>>(), some));
             assert_eq!(odd.ones().collect::<Vec<_>>(), (0..rows as u32).filter(|row| row % 2 == 1).collect::<Vec<_>>());

@@ -1,5 +1,7 @@
 //! `like` and `ilike`: `%` is any text, `_` one character. Compiled once to what can be decided by comparing bytes.
 
+use tidemill_sdk::Bytes;
+
 use crate::bits::Bits;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -73,38 +75,45 @@ impl Pattern {
     }
 
     /// A bit for each text, with a loop for each kind of pattern.
-    pub fn find_in<'a>(&self, texts: impl ExactSizeIterator<Item = &'a [u8]>) -> Bits {
+    pub fn find_in(&self, texts: Bytes<'_>) -> Bits {
         match self {
-            Pattern::Equal(bytes) => find_start(bytes, texts, |text| text.len() == bytes.len()),
+            Pattern::Equal(bytes) => find_equal(bytes, texts),
             Pattern::Begins(bytes) => find_start(bytes, texts, |_| true),
-            other => Bits::of_each(texts, |text| other.matches(text)),
+            other => Bits::of_texts(texts, |text| other.matches(text)),
         }
     }
 }
 
+/// A bit for each text that is the same.
+pub(crate) fn find_equal(value: &[u8], texts: Bytes<'_>) -> Bits {
+    let len = value.len();
+    find_start(value, texts, move |text| text.len() == len)
+}
+
 /// A bit for each text that begins so and passes the test, with a loop for each length of what it begins with.
-pub(crate) fn find_start<'a>(
-    start: &[u8],
-    texts: impl ExactSizeIterator<Item = &'a [u8]>,
-    test: impl Fn(&[u8]) -> bool,
-) -> Bits {
+fn find_start(start: &[u8], texts: Bytes<'_>, test: impl Fn(&[u8]) -> bool) -> Bits {
+    let len = start.len();
     macro_rules! ends_of {
-        ($bytes:literal) => {{
-            let (Some(first), Some(last)) = (start.first_chunk::<$bytes>(), start.last_chunk::<$bytes>()) else {
+        ($word:ident) => {{
+            let (Some(first), Some(last)) = (start.first_chunk(), start.last_chunk()) else {
                 unreachable!("chosen by its length")
             };
-            Bits::of_each(texts, |text| {
-                text.get(..start.len())
-                    .is_some_and(|text| text.first_chunk() == Some(first) && text.last_chunk() == Some(last))
+            let (first, last) = ($word::from_le_bytes(*first), $word::from_le_bytes(*last));
+            let is = |bytes: Option<&_>, word| bytes.is_some_and(|bytes| $word::from_le_bytes(*bytes) == word);
+            let more = (len - size_of::<$word>()) as u8;
+            Bits::of_texts(texts, move |text| {
+                // Said in this way, the compiler knows that both words fit.
+                let len = size_of::<$word>() + usize::from(more);
+                text.get(..len).is_some_and(|text| is(text.first_chunk(), first) && is(text.last_chunk(), last))
                     && test(text)
             })
         }};
     }
-    match start.len() {
-        2..=3 => ends_of!(2),
-        4..=7 => ends_of!(4),
-        8..=16 => ends_of!(8),
-        _ => Bits::of_each(texts, |text| begins(text, start) && test(text)),
+    match len {
+        2..=3 => ends_of!(u16),
+        4..=7 => ends_of!(u32),
+        8..=16 => ends_of!(u64),
+        _ => Bits::of_texts(texts, |text| begins(text, start) && test(text)),
     }
 }
 
@@ -200,6 +209,7 @@ impl IgnoreCase {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bits::tests::with_texts;
 
     #[test]
     fn patterns_match_as_in_postgres() {
@@ -239,6 +249,26 @@ mod tests {
         assert!(Pattern::new("a!%", Some('!')).unwrap().matches(b"a%"));
         assert!(Pattern::new(r"a\%", None).unwrap().matches(br"a\bc"));
         assert_eq!(Pattern::new(r"a\", Some('\\')).unwrap_err(), EndsWithEscape);
+    }
+
+    /// What columns are searched with is chosen by the length of what is looked for.
+    #[test]
+    fn a_column_is_searched_as_its_texts_are() {
+        let alphabet = "abcdefghijklmnopqrstuvwxyz";
+        let texts: Vec<String> = (0..=alphabet.len())
+            .flat_map(|len| [alphabet[..len].to_owned(), format!("{}x", &alphabet[..len]), "x".repeat(len)])
+            .collect();
+        for len in 0..=alphabet.len() {
+            for pattern in [&alphabet[..len], &format!("{}%", &alphabet[..len]), &format!("%{}", &alphabet[..len])] {
+                let pattern = Pattern::new(pattern, None).unwrap();
+                let found = with_texts(&texts, |texts| pattern.find_in(texts));
+                assert_eq!(
+                    found,
+                    Bits::by_row(texts.len(), |row| pattern.matches(texts[row].as_bytes())),
+                    "{pattern:?}"
+                );
+            }
+        }
     }
 
     #[test]

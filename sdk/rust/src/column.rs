@@ -325,6 +325,11 @@ impl<'a> Bytes<'a> {
         &self.values[from as usize..to as usize]
     }
 
+    /// The offsets and the bytes as they lie there: each row's begin at its offset and end at the next.
+    pub fn raw(&self) -> (&'a [[u8; 4]], &'a [u8]) {
+        (self.ends, self.values)
+    }
+
     /// The bytes of every row, in order; at a null row, anything.
     pub fn values(&self) -> impl ExactSizeIterator<Item = &'a [u8]> + use<'a> {
         let values = self.values;

@@ -9,7 +9,7 @@ use super::{Data, Eval, Truth, Vector, json};
 use crate::bits::Bits;
 use crate::decimal::{self, Numeric};
 use crate::fault::Fault;
-use crate::like::{IgnoreCase, Pattern, find_start};
+use crate::like::{IgnoreCase, Pattern, find_equal};
 use crate::literal;
 use crate::node::{By, Const, Node, Op, Source};
 
@@ -49,11 +49,12 @@ impl Eval<'_> {
             (By::Int, Source::Int8(column), Const::Int(value)) => self.number(op, column, *value),
             (By::Int, Source::Oid(column), Const::Int(value)) => self.number(op, column, u32::try_from(*value).ok()?),
             (By::Float, Source::Float4(column), Const::Float(value)) => {
-                let values = self.batch.column(column).values();
-                Bits::of_each(values, |item| holds(op, order(f64::from(item), *value)))
+                let raw = self.batch.column(column).raw();
+                Bits::of(raw, |item| holds(op, order(f64::from(f32::from_le_bytes(item)), *value)))
             }
             (By::Float, Source::Float8(column), Const::Float(value)) => {
-                Bits::of_each(self.batch.column(column).values(), |item| holds(op, order(item, *value)))
+                let raw = self.batch.column(column).raw();
+                Bits::of(raw, |item| holds(op, order(f64::from_le_bytes(item), *value)))
             }
             (By::Numeric, Source::Bytes(column), Const::Bytes(value)) => {
                 let value = Numeric::read(value);
@@ -65,7 +66,7 @@ impl Eval<'_> {
             (By::Bytes, Source::Bytes(column), Const::Bytes(value)) => bytes(op, self.batch.column(column), value),
             (By::Padded, Source::Bytes(column), Const::Bytes(value)) => {
                 let texts = self.batch.column(column);
-                Bits::of_each(texts.values(), |text| holds(op, unpadded(text).cmp(unpadded(value))))
+                Bits::of_texts(texts, |text| holds(op, unpadded(text).cmp(unpadded(value))))
             }
             _ => return None,
         })
@@ -98,7 +99,7 @@ impl Eval<'_> {
     pub(super) fn like(&mut self, text: &Node, pattern: &Pattern, active: &Bits) -> Truth {
         let Vector { data, valid } = self.vector(text, active);
         let bits = match &data {
-            Data::Column(texts) => pattern.find_in(texts.values()),
+            Data::Column(texts) => pattern.find_in(*texts),
             other => self.by_row(valid.as_ref(), |row| pattern.matches(other.bytes(row))),
         };
         Truth::of(bits, valid.as_ref())
@@ -217,9 +218,9 @@ fn order(a: f64, b: f64) -> Ordering {
 
 fn bytes(op: Op, texts: Bytes<'_>, value: &[u8]) -> Bits {
     match op {
-        Op::Eq => find_start(value, texts.values(), |text| text.len() == value.len()),
+        Op::Eq => find_equal(value, texts),
         Op::Ne => bytes(Op::Eq, texts, value).not(),
-        _ => Bits::of_each(texts.values(), |text| holds(op, text.cmp(value))),
+        _ => Bits::of_texts(texts, |text| holds(op, text.cmp(value))),
     }
 }
 

@@ -1,4 +1,7 @@
 //! A bit a row, in words. Bits past the last row are always 0.
+//!
+//! Loops over rows are functions of their own: in the large one that an expression's evaluation becomes, their variables would be
+//! on the stack.
 
 use tidemill_sdk::{Bytes, Keep};
 

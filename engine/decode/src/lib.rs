@@ -21,6 +21,7 @@ mod copy;
 mod decoder;
 mod error;
 mod json;
+mod line;
 mod number;
 mod pgoutput;
 mod table;

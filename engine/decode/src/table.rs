@@ -5,8 +5,8 @@ use tidemill_change::{Change, ChangeBatch, Commit, LeftOut, NO_ROW, OldImage, Op
 
 use crate::bits::Bits;
 use crate::column::{Images, Shared};
-use crate::copy::Line;
 use crate::error::{At, Fault, ValueFault};
+use crate::line::Line;
 use crate::pgoutput::Reader;
 use crate::views::Cell;
 

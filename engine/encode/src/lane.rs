@@ -8,8 +8,8 @@ use tidemill_change::{Change, Former, NO_ROW, Named, Names, ReplicaIdentity, Sta
 
 use crate::Error;
 use crate::column::{Column, Rules};
+use crate::conflicts;
 use crate::document::{Shape, UnfitRow, columns, unfit_rows};
-use crate::given;
 use crate::place::{Images, Places};
 
 #[derive(Debug)]
@@ -70,7 +70,7 @@ impl<'a> Lane<'a> {
         rejects.sort_unstable();
         let shares_places = places.are_shared && places.relation.replica_identity == ReplicaIdentity::Full;
         let named = staged.named.as_deref();
-        let conflicts = named.map(|named| given::conflicts(named, staged, &places, &images)).unwrap_or_default();
+        let conflicts = named.map(|named| conflicts::conflicts(named, staged, &places, &images)).unwrap_or_default();
         Ok(Lane {
             staged,
             places,

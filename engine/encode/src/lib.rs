@@ -15,6 +15,7 @@
 
 mod body;
 mod column;
+mod conflicts;
 mod document;
 mod encoder;
 mod error;
@@ -23,6 +24,7 @@ mod lane;
 mod moves;
 mod number;
 mod place;
+mod placeless;
 mod plan;
 mod planned;
 mod refuse;

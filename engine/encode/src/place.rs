@@ -15,6 +15,7 @@ use tidemill_change::{Change, Kind, NO_ROW, OldImage, Op, Relation};
 
 use crate::column::Column;
 use crate::given::Given;
+use crate::placeless::{Placeless, What};
 use crate::template::{self, Piece, Template};
 use crate::text::append_escaped;
 use crate::{Encoding, Error, IdRule, LongId};
@@ -106,38 +107,6 @@ impl Place {
     pub(crate) fn is(self, other: Place, arena: &[u8]) -> bool {
         let lens = |place: Place| (place.index_len, place.id_len, place.routing_len);
         lens(self) == lens(other) && self.bytes(arena) == other.bytes(arena)
-    }
-}
-
-/// Why a row has no place.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Placeless {
-    Null(What),
-    Empty(What),
-    /// The id's length in bytes.
-    TooLong(usize),
-    /// The old image of a delete does not hold this column of the relation.
-    Untold(usize),
-    /// A stage named an index as none can be called.
-    NoIndexName,
-    /// A stage named an index that it was not granted.
-    NotGranted,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum What {
-    Index,
-    Id,
-    Routing,
-}
-
-impl What {
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            What::Index => "index",
-            What::Id => "id",
-            What::Routing => "routing",
-        }
     }
 }
 

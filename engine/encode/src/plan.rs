@@ -17,7 +17,8 @@ use tidemill_change::{BUCKET_LAST, Change, ChangeBatch, Lsn, NO_ROW, Named, OldI
 use crate::given::{self, Given};
 use crate::lane::{Lane, Outcome};
 use crate::moves::{self, MOVES_MAX, Moves, Whose};
-use crate::place::{Arena, Image, Place, Placeless};
+use crate::place::{Arena, Image, Place};
+use crate::placeless::Placeless;
 use crate::planned::Planned;
 use crate::{Counts, Encoding, Error};
 

@@ -10,7 +10,8 @@ use tidemill_change::{Op, Reject, Staged, Unreadable};
 use crate::column::{Rules, Unfit};
 use crate::document::{Shape, columns};
 use crate::lane::{Lane, Outcome};
-use crate::place::{ID_BYTES_MAX, Place, Placeless};
+use crate::place::{ID_BYTES_MAX, Place};
+use crate::placeless::Placeless;
 use crate::plan::{Refused, Why};
 use crate::{DocumentPlace, Error, Numbers, Rejected};
 

@@ -4,21 +4,11 @@
 //! a paused one stands still and holds the WAL, which [`Confirm::held_by`] tells. The confirmed LSN never falls.
 
 use std::collections::BTreeMap;
-use std::fmt;
 
 use tidemill_change::Lsn;
 
 use crate::error::{Error, Kind};
-
-/// A stream of one source, numbered by the caller.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct StreamId(pub u32);
-
-impl fmt::Display for StreamId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
+use crate::ids::StreamId;
 
 #[derive(Clone, Debug)]
 pub struct Confirm {

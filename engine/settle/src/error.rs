@@ -2,9 +2,7 @@ use std::fmt;
 
 use tidemill_change::{Lsn, SpanError};
 
-use crate::confirm::StreamId;
-use crate::delivery::GroupId;
-use crate::ledger::SpanId;
+use crate::ids::{GroupId, SpanId, StreamId};
 
 /// A step that would break the account of what was delivered. Each is a defect of the caller: the way out is to stop
 /// the stream and take it up again from what was confirmed.

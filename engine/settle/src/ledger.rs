@@ -12,21 +12,11 @@
 //! are not done, however many keepalives pass behind them.
 
 use std::collections::BTreeMap;
-use std::fmt;
 
 use tidemill_change::{Lsn, LsnSpan};
 
 use crate::error::{Error, Kind};
-
-/// Names a span of one ledger, in the order in which they were opened.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct SpanId(u64);
-
-impl fmt::Display for SpanId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
+use crate::ids::SpanId;
 
 #[derive(Clone, Copy, Debug)]
 struct Span {

@@ -20,6 +20,7 @@ mod backoff;
 mod confirm;
 mod delivery;
 mod error;
+mod ids;
 mod ledger;
 pub mod limits;
 mod progress;
@@ -30,10 +31,11 @@ pub use answer::{
     Answer, Exception, FILTER_PATH, Items, Outcome, Pause, PauseKind, Response, Sent, SinkError, Trouble, Unknown, read,
 };
 pub use backoff::Backoff;
-pub use confirm::{Confirm, StreamId};
-pub use delivery::{Command, Counts, Delivery, Failure, GroupId, Item, ItemRef, RequestId, Slice, Status, Totals};
+pub use confirm::Confirm;
+pub use delivery::{Command, Counts, Delivery, Failure, Item, ItemRef, RequestId, Slice, Status, Totals};
 pub use error::Error;
-pub use ledger::{Ledger, SpanId};
+pub use ids::{GroupId, SpanId, StreamId};
+pub use ledger::Ledger;
 pub use limits::Limits;
 pub use progress::{Progress, StatusUpdate};
 pub use time::Time;

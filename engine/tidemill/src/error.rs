@@ -2,6 +2,7 @@
 //! for the exit code.
 
 use std::fmt;
+use std::path::Path;
 use std::process::ExitCode;
 
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -34,6 +35,11 @@ impl Error {
     /// What can be told from the command line and the file alone: exit code 2.
     pub fn usage(message: impl Into<String>) -> Error {
         Error::new(Kind::Usage, message)
+    }
+
+    /// A file that was named and cannot be read.
+    pub fn unreadable(path: &Path, error: std::io::Error) -> Error {
+        Error::usage(format!("`{}` cannot be read", path.display())).with_cause(error)
     }
 
     /// What may succeed when it is tried again.

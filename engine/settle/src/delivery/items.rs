@@ -4,20 +4,11 @@ use tidemill_change::Version;
 
 use crate::action::ActionKind;
 use crate::answer::{Pause, SinkError};
-
-/// A body of actions as encode made it, numbered by the caller; each number is used once.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct GroupId(pub u64);
+use crate::ids::GroupId;
 
 /// A request, numbered by the delivery in the order of sending.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RequestId(pub u64);
-
-impl fmt::Display for GroupId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
 
 impl fmt::Display for RequestId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -30,7 +30,7 @@ use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 use tidemill_change::Version;
 
-pub use items::{Command, Counts, GroupId, Item, ItemRef, RequestId, Slice};
+pub use items::{Command, Counts, Item, ItemRef, RequestId, Slice};
 
 use self::items::{Group, Lot};
 use self::keys::Keys;
@@ -40,6 +40,7 @@ use self::suspects::Suspects;
 use crate::answer::{Answer, Pause, Sent};
 use crate::backoff::Backoff;
 use crate::error::{Error, Kind};
+use crate::ids::GroupId;
 use crate::limits::Limits;
 use crate::time::Time;
 

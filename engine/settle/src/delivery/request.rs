@@ -2,9 +2,10 @@
 
 use std::collections::VecDeque;
 
-use super::items::{Command, Group, GroupId, Item, ItemRef, Lot, RequestId, Slice};
+use super::items::{Command, Group, Item, ItemRef, Lot, RequestId, Slice};
 use super::keys::{Keys, Parked};
 use super::{Delivery, Load};
+use crate::ids::GroupId;
 
 /// A request in flight.
 #[derive(Debug)]

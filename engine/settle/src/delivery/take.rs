@@ -3,11 +3,12 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use super::items::{Command, Counts, GroupId, ItemRef, Lot, RequestId, Slice};
+use super::items::{Command, Counts, ItemRef, Lot, RequestId, Slice};
 use super::request::Request;
 use super::{Delivery, Failure, Full};
 use crate::action::ActionKind;
 use crate::answer::{Answer, Items, Outcome, Pause, SinkError, Trouble};
+use crate::ids::GroupId;
 
 /// What of a request did not settle.
 #[derive(Debug, Default)]

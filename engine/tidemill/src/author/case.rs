@@ -15,7 +15,6 @@ use serde_json::{Map, Value, json};
 use tidemill_stage::Grants;
 
 use super::line::Line;
-use super::project::unreadable;
 use super::row::{RowChange, read_row};
 use super::table::Table;
 use crate::config;
@@ -49,7 +48,7 @@ pub(super) fn cases(folder: &Path) -> Result<Vec<Case>> {
     };
     let entries = fs::read_dir(folder).map_err(|error| match error.kind() {
         std::io::ErrorKind::NotFound => none(),
-        _ => unreadable(folder, error),
+        _ => Error::unreadable(folder, error),
     })?;
     let mut folders: Vec<PathBuf> =
         entries.filter_map(|entry| Some(entry.ok()?.path())).filter(|path| path.is_dir()).collect();
@@ -120,6 +119,6 @@ fn read_file(path: &Path) -> Result<Option<String>> {
     match fs::read_to_string(path) {
         Ok(text) => Ok(Some(text)),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(unreadable(path, error)),
+        Err(error) => Err(Error::unreadable(path, error)),
     }
 }

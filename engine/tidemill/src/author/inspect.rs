@@ -6,7 +6,6 @@ use std::path::Path;
 use serde_json::{Value, json};
 use tidemill_stage::{Grants, Inspection, NamedInfo};
 
-use super::project::unreadable;
 use super::row::Feeder;
 use super::runner::{Runner, load};
 use super::table::Table;
@@ -28,7 +27,7 @@ pub struct Opened {
 pub fn inspect(path: &Path) -> Result<Inspection> {
     match path.to_str().and_then(shipped) {
         Some(bytes) => Ok(tidemill_stage::inspect(bytes)),
-        None => Ok(tidemill_stage::inspect(&fs::read(path).map_err(|error| unreadable(path, error))?)),
+        None => Ok(tidemill_stage::inspect(&fs::read(path).map_err(|error| Error::unreadable(path, error))?)),
     }
 }
 
@@ -47,7 +46,7 @@ pub fn open(path: &Path, schema: &Path, config: Value, grants: Grants) -> Result
 
 /// A schema is a case's `schema.json`, or the first line of a capture.
 pub(super) fn read_table(path: &Path) -> Result<Table> {
-    let text = fs::read_to_string(path).map_err(|error| unreadable(path, error))?;
+    let text = fs::read_to_string(path).map_err(|error| Error::unreadable(path, error))?;
     table(&text).map_err(|error| Error::usage(format!("`{}`: {error}", path.display())))
 }
 
@@ -68,7 +67,7 @@ pub fn config(typed: Option<&str>) -> Result<Value> {
     let is_text = typed.trim_start().starts_with('{');
     let text = match is_text {
         true => typed.to_owned(),
-        false => fs::read_to_string(typed).map_err(|error| unreadable(Path::new(typed), error))?,
+        false => fs::read_to_string(typed).map_err(|error| Error::unreadable(Path::new(typed), error))?,
     };
     let wrong = |why: String| {
         Error::usage(format!("--config is the stage's configuration, a JSON object or a file with one: {why}"))
@@ -84,7 +83,7 @@ pub fn grants(typed: Option<&str>) -> Result<Grants> {
         Some(text) if text.trim_start().starts_with('{') => config::grants(text, Path::new("--grants")),
         Some(path) => {
             let path = Path::new(path);
-            config::grants(&fs::read_to_string(path).map_err(|error| unreadable(path, error))?, path)
+            config::grants(&fs::read_to_string(path).map_err(|error| Error::unreadable(path, error))?, path)
         }
     }
 }

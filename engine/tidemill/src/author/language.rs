@@ -10,7 +10,6 @@ use std::process::Command;
 
 use super::Kind;
 use super::component::Adapter;
-use super::project::unreadable;
 use crate::error::{Error, Result};
 
 /// How a language's plugins are made.
@@ -63,7 +62,7 @@ impl Language {
 
 /// What a plugin is called whose language has no name for it.
 fn folder_name(folder: &Path) -> Result<String> {
-    let path = folder.canonicalize().map_err(|error| unreadable(folder, error))?;
+    let path = folder.canonicalize().map_err(|error| Error::unreadable(folder, error))?;
     Ok(path.file_name().map_or_else(|| "plugin".to_owned(), |name| name.to_string_lossy().into_owned()))
 }
 

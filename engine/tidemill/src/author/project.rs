@@ -39,7 +39,7 @@ impl Project {
 
     /// The component that was built last; none where there is none yet, or a source is newer.
     fn built(&self) -> Result<Option<PathBuf>> {
-        let entries = fs::read_dir(&self.folder).map_err(|error| unreadable(&self.folder, error))?;
+        let entries = fs::read_dir(&self.folder).map_err(|error| Error::unreadable(&self.folder, error))?;
         let files = entries.filter_map(|entry| Some(entry.ok()?.path()));
         let components: Vec<_> = files.filter(|path| path.extension().is_some_and(|end| end == "wasm")).collect();
         let component = match components.as_slice() {
@@ -74,10 +74,6 @@ fn newest(folder: &Path, language: &Language, depth: usize) -> Option<SystemTime
 
 fn modified(path: &Path) -> Option<SystemTime> {
     fs::metadata(path).ok()?.modified().ok()
-}
-
-pub(super) fn unreadable(path: &Path, error: std::io::Error) -> Error {
-    Error::usage(format!("`{}` cannot be read", path.display())).with_cause(error)
 }
 
 /// A component and the cases beside it.

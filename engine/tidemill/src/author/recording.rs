@@ -15,7 +15,6 @@ use serde_json::{Value, json};
 use tidemill_change::Op;
 
 use super::case::numbered;
-use super::project::unreadable;
 use super::row::{Cell, CommitInfo, RowChange};
 use super::table::Table;
 use crate::error::{Error, Result};
@@ -109,7 +108,7 @@ fn line(row: &RowChange) -> Row {
 
 /// Reads a capture.
 pub(super) fn read(path: &Path) -> Result<(Head, Vec<RowChange>)> {
-    let text = fs::read_to_string(path).map_err(|error| unreadable(path, error))?;
+    let text = fs::read_to_string(path).map_err(|error| Error::unreadable(path, error))?;
     parse(&text).map_err(|error| Error::usage(format!("`{}`: {error}", path.display())))
 }
 

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::client::{Answer, Sink, SinkError};
-use super::prepare::Making;
+use super::making::Making;
 
 /// A new index keeps tombstones this long, so that a late request does not bring a deleted document back.
 pub const GC_DELETES: &str = "1h";

@@ -2,6 +2,7 @@
 
 mod client;
 mod index;
+mod making;
 mod mapping;
 mod preflight;
 mod prepare;

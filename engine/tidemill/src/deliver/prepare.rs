@@ -1,17 +1,16 @@
 //! What a stream needs of its sink before the first document: indices that are there, with their mapping, and that are ours.
 
 use std::collections::{HashMap, HashSet};
-use std::path::Path;
 
 use arrow_schema::SchemaRef;
-use serde_json::Value;
 use tidemill_change::{Epoch, TableId};
 use tidemill_encode::matches;
 
 use super::client::{Sink, SinkError, SinkOptions};
 use super::index::{Ensured, GC_DELETES, GC_DELETES_LEAST, IndexInfo};
-use super::mapping::{Origin, propose};
-use super::preflight::{Degree, Misfit, malformed, misfits};
+use super::making::Making;
+use super::mapping::Origin;
+use super::preflight::{Degree, Misfit, misfits};
 use super::tls;
 use crate::config::{self, Create};
 use crate::error::{Error, Result};
@@ -46,51 +45,6 @@ struct Index {
     documents: SchemaRef,
     /// What it is made with; `None` where it is not to be made.
     making: Option<Making>,
-}
-
-/// What an index is made with.
-#[derive(Clone, Debug)]
-pub struct Making {
-    pub mappings: Value,
-    pub settings: Value,
-}
-
-impl Making {
-    fn proposed(documents: &arrow_schema::Schema, origin: &Origin<'_>) -> Making {
-        Making { mappings: propose(documents, origin), settings: Value::Null }
-    }
-
-    /// From a file: a mapping alone, or what `PUT index` takes, with `mappings` and `settings`.
-    fn read(path: &Path, origin: &Origin<'_>) -> Result<Making> {
-        let shown = path.display();
-        let text = std::fs::read_to_string(path)
-            .map_err(|error| Error::failed(format!("mapping `{shown}` cannot be read")).with_cause(error))?;
-        let mut file: Value = serde_json::from_str(&text)
-            .map_err(|error| Error::failed(format!("mapping `{shown}` is not JSON")).with_cause(error))?;
-        let Some(keys) = file.as_object_mut() else {
-            return Err(Error::failed(format!("mapping `{shown}` is no object with `properties`")));
-        };
-        let (mut mappings, settings) = match keys.remove("mappings") {
-            None => (file, Value::Null),
-            Some(mappings) => {
-                let settings = keys.remove("settings").unwrap_or_default();
-                if let Some(other) = keys.keys().next() {
-                    return Err(Error::failed(format!(
-                        "mapping `{shown}` has `{other}` beside `mappings`: only `settings` is taken there"
-                    )));
-                }
-                (mappings, settings)
-            }
-        };
-        if !mappings.is_object() || !(settings.is_object() || settings.is_null()) {
-            return Err(Error::failed(format!("mapping `{shown}`: `mappings` and `settings` are objects")));
-        }
-        if let Some(what) = malformed(&mappings) {
-            return Err(Error::failed(format!("mapping `{shown}` {what}")));
-        }
-        mappings["_meta"]["tidemill"] = origin.meta();
-        Ok(Making { mappings, settings })
-    }
 }
 
 /// What the state knows of a stream's indices.

@@ -8,7 +8,6 @@
 use tidemill_change::Lsn;
 
 use super::board::ask_for_backfill;
-use super::start::Changed;
 use crate::error::{Error, Result};
 use crate::plan::{Plan, StreamPlan};
 use crate::source::slot::{SlotInfo, SlotName};
@@ -16,6 +15,16 @@ use crate::state::{BackfillState, Made, SourceIdentity, SourceState, State};
 
 /// The plan of a stream whose stages have not been opened yet: it made no document.
 pub(super) const NO_PLAN: &str = "";
+
+/// What to do about a stream whose plan is not the one that its documents were made by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Changed {
+    Refuse,
+    /// Read its rows anew, and remove what no longer belongs.
+    Backfill,
+    /// Leave the documents that the old plan made.
+    Keep,
+}
 
 /// What the source is, beside a state that was there before.
 #[derive(Clone, Copy, Debug)]

@@ -10,7 +10,7 @@ use tidemill_change::{Epoch, Lsn};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::continuity::{Look, NO_PLAN, gone};
+use super::continuity::{Changed, Look, NO_PLAN, gone};
 use super::stream::RUN_ANEW;
 use crate::config::Config;
 use crate::error::{Error, Result};
@@ -25,16 +25,6 @@ use crate::state::{BackfillState, Made, NewSource, SourceIdentity, SourceState, 
 const SLOT_PATIENCE: Duration = Duration::from_secs(20);
 /// Between two looks at a slot that is held.
 const SLOT_PAUSE: Duration = Duration::from_millis(200);
-
-/// What to do about a stream whose plan is not the one that its documents were made by.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Changed {
-    Refuse,
-    /// Read its rows anew, and remove what no longer belongs.
-    Backfill,
-    /// Leave the documents that the old plan made.
-    Keep,
-}
 
 /// Everything that is known once the start is over.
 #[derive(Debug)]

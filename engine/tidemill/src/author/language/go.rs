@@ -6,7 +6,6 @@ use std::process::Command;
 
 use super::{Language, Output, folder_name, run, said};
 use crate::author::component::{Adapter, world_of};
-use crate::author::project::unreadable;
 use crate::error::{Error, Result};
 
 pub(super) const GO: Language = Language {
@@ -37,7 +36,7 @@ fn build(folder: &Path) -> Result<Output> {
     command.envs(settings).env("GOFLAGS", "-mod=mod").env("GOWORK", "off");
     run(&mut command, GET_GO)?;
     let wasm = folder.join(core);
-    let world = world_of(&std::fs::read(&wasm).map_err(|error| unreadable(&wasm, error))?).ok_or_else(|| {
+    let world = world_of(&std::fs::read(&wasm).map_err(|error| Error::unreadable(&wasm, error))?).ok_or_else(|| {
         Error::failed(
             "this Go program serves no plugin: its package main calls `filter.Serve` or `transform.Serve` in `init`",
         )

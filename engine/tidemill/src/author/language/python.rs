@@ -6,7 +6,6 @@ use std::process::Command;
 
 use super::{Language, Output, folder_name, run, said};
 use crate::author::Kind;
-use crate::author::project::unreadable;
 use crate::error::{Error, Result};
 
 pub(super) const PYTHON: Language = Language {
@@ -31,7 +30,7 @@ fn build(folder: &Path) -> Result<Output> {
         .find_map(|tool| Some((said(Command::new(&tool).arg("--version"))?, tool)));
     let (version, tool) = tool.ok_or_else(|| Error::failed(missing(&variable)))?;
     let app = folder.join(PYTHON.marker);
-    let kind = kind(&std::fs::read_to_string(&app).map_err(|error| unreadable(&app, error))?)
+    let kind = kind(&std::fs::read_to_string(&app).map_err(|error| Error::unreadable(&app, error))?)
         .map_err(|why| Error::failed(format!("`{}`: {why}", app.display())))?;
     let made = folder.join("build");
     std::fs::create_dir_all(&made)

@@ -17,10 +17,7 @@ use arrow_array::builder::{
 };
 use arrow_array::{ArrayRef, RecordBatch};
 use arrow_json::LineDelimitedWriter;
-use tidemill_change::{
-    Change, ChangeBatch, Column, Commit, Epoch, Kind, LeftOut, Lsn, NO_ROW, OldImage, Op, Relation, ReplicaIdentity,
-    Staged, TableId,
-};
+use tidemill_change::{ChangeBatch, Column, Commit, Epoch, Kind, Lsn, Relation, ReplicaIdentity, Staged, TableId};
 use tidemill_encode::{Actions, Encoder, Encoding, IdRule, LongId, Nonfinite, Numbers};
 
 const ROWS: usize = 10_000;
@@ -114,26 +111,9 @@ fn batch(columns: Vec<(&str, Kind, ArrayRef)>) -> ChangeBatch {
     let relation = Arc::new(Relation::new(TableId(1), "public", "products", ReplicaIdentity::Default, described));
     let arrays: Vec<_> = columns.into_iter().map(|(_, _, array)| array).collect();
     let bytes = arrays.iter().map(|array| array.get_array_memory_size()).sum();
-    let change = |row: u32| Change {
-        op: Op::Insert,
-        old_image: OldImage::None,
-        bucket: 0,
-        commit: 0,
-        ordinal: row,
-        row,
-        old: NO_ROW,
-    };
-    ChangeBatch {
-        commits: vec![Commit { lsn: Lsn(0x16_B374_D848), xid: 1, time_us: 0 }],
-        changes: (0..ROWS as u32).map(change).collect(),
-        rows: RecordBatch::try_new(relation.arrow().clone(), arrays).expect("the arrays are the relation's"),
-        old: RecordBatch::new_empty(relation.arrow().clone()),
-        unchanged: vec![None; relation.columns.len()],
-        unreadable: Vec::new(),
-        left_out: LeftOut::default(),
-        bytes,
-        relation,
-    }
+    let commit = Commit { lsn: Lsn(0x16_B374_D848), xid: 1, time_us: 0 };
+    let rows = RecordBatch::try_new(relation.arrow().clone(), arrays).expect("the arrays are the relation's");
+    ChangeBatch { bytes, ..ChangeBatch::inserts(relation, commit, rows) }
 }
 
 /// A small generator of its own, so that a run is the same everywhere.

@@ -15,9 +15,7 @@ use std::time::{Duration, Instant};
 use arrow_array::cast::AsArray;
 use arrow_array::types::Int64Type;
 use arrow_array::{ArrayRef, Int64Array, RecordBatch, StringViewArray};
-use tidemill_change::{
-    Change, ChangeBatch, Column, Commit, Kind, LeftOut, Lsn, NO_ROW, OldImage, Op, Relation, ReplicaIdentity, TableId,
-};
+use tidemill_change::{ChangeBatch, Column, Commit, Kind, Lsn, Relation, ReplicaIdentity, TableId};
 use tidemill_sdk::{Batch, Buffers, Config, DataType, Field, Filter, FilterPlan, Keep, MakeBytes, MakeNumbers, Schema};
 use tidemill_stage::{Chain, Engine, Grants, Limits, Plugin, Stage};
 use where_::Where;
@@ -138,24 +136,6 @@ fn products() -> Arc<ChangeBatch> {
     };
     let described = vec![column("price", 20), column("name", 25)];
     let relation = Arc::new(Relation::new(TableId(1), "public", "products", ReplicaIdentity::Default, described));
-    let change = |row| Change {
-        op: Op::Insert,
-        old_image: OldImage::None,
-        bucket: 0,
-        commit: 0,
-        ordinal: row,
-        row,
-        old: NO_ROW,
-    };
-    Arc::new(ChangeBatch {
-        commits: vec![Commit { lsn: Lsn(8), xid: 1, time_us: 0 }],
-        changes: (0..ROWS as u32).map(change).collect(),
-        rows: RecordBatch::try_new(Arc::clone(relation.arrow()), columns).expect("the columns fit the relation"),
-        old: RecordBatch::new_empty(Arc::clone(relation.arrow())),
-        unchanged: vec![None; 2],
-        unreadable: Vec::new(),
-        left_out: LeftOut::default(),
-        bytes: 0,
-        relation,
-    })
+    let rows = RecordBatch::try_new(Arc::clone(relation.arrow()), columns).expect("the columns fit the relation");
+    Arc::new(ChangeBatch::inserts(relation, Commit { lsn: Lsn(8), xid: 1, time_us: 0 }, rows))
 }

@@ -97,6 +97,28 @@ pub struct Unreadable {
 }
 
 impl ChangeBatch {
+    /// Changes of which all values came and could be read.
+    pub fn new(
+        relation: Arc<Relation>,
+        commits: Vec<Commit>,
+        changes: Vec<Change>,
+        rows: RecordBatch,
+        old: RecordBatch,
+    ) -> ChangeBatch {
+        let unchanged = vec![None; relation.columns.len()];
+        let (unreadable, left_out) = (Vec::new(), LeftOut::default());
+        ChangeBatch { relation, commits, changes, rows, old, unchanged, unreadable, left_out, bytes: 0 }
+    }
+
+    /// Rows that one commit put in.
+    pub fn inserts(relation: Arc<Relation>, commit: Commit, rows: RecordBatch) -> ChangeBatch {
+        let (op, old_image, old) = (Op::Insert, OldImage::None, NO_ROW);
+        let insert = |row| Change { op, old_image, bucket: 0, commit: 0, ordinal: row, row, old };
+        let changes = (0..rows.num_rows() as u32).map(insert).collect();
+        let old = RecordBatch::new_empty(Arc::clone(relation.arrow()));
+        ChangeBatch::new(relation, vec![commit], changes, rows, old)
+    }
+
     pub fn commit_of(&self, change: &Change) -> &Commit {
         &self.commits[change.commit as usize]
     }

@@ -149,15 +149,7 @@ fn batch(source: &ChangeBatch, images: &[Image], of: &[u32]) -> ChangeBatch {
         old_image: OldImage::None,
         ..source.changes[*at as usize]
     });
-    ChangeBatch {
-        relation: Arc::clone(relation),
-        commits: source.commits.clone(),
-        changes: changes.collect(),
-        old: RecordBatch::new_empty(Arc::clone(relation.arrow())),
-        unchanged: vec![None; relation.columns.len()],
-        unreadable: Vec::new(),
-        left_out: source.left_out.clone(),
-        bytes: 0,
-        rows,
-    }
+    let (commits, old) = (source.commits.clone(), RecordBatch::new_empty(Arc::clone(relation.arrow())));
+    let left_out = source.left_out.clone();
+    ChangeBatch { left_out, ..ChangeBatch::new(Arc::clone(relation), commits, changes.collect(), rows, old) }
 }

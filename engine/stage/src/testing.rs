@@ -4,9 +4,7 @@ use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use arrow_array::{Array, ArrayRef, BooleanArray, Int64Array, RecordBatch, StringViewArray};
-use tidemill_change::{
-    Change, ChangeBatch, Column, Commit, Kind, LeftOut, Lsn, NO_ROW, OldImage, Op, Relation, ReplicaIdentity, TableId,
-};
+use tidemill_change::{ChangeBatch, Column, Commit, Kind, Lsn, Relation, ReplicaIdentity, TableId};
 
 use crate::abi::{
     Buffers, DataType, Fact, Field, FilterPlan, Keep, Naming, Output, Outputs, Passed, Reject, Rows, Source,
@@ -39,26 +37,8 @@ fn batch(rows: usize) -> Arc<ChangeBatch> {
         Arc::new(names),
         Arc::new((0..rows).map(|row| Some(row % 2 == 0)).collect::<BooleanArray>()),
     ];
-    let change = |row| Change {
-        op: Op::Insert,
-        old_image: OldImage::None,
-        bucket: 0,
-        commit: 0,
-        ordinal: row,
-        row,
-        old: NO_ROW,
-    };
-    Arc::new(ChangeBatch {
-        commits: vec![Commit { lsn: Lsn(8), xid: 1, time_us: 0 }],
-        changes: (0..rows as u32).map(change).collect(),
-        rows: RecordBatch::try_new(Arc::clone(relation.arrow()), arrays).expect("columns of the table's types"),
-        old: RecordBatch::new_empty(Arc::clone(relation.arrow())),
-        unchanged: vec![None; 3],
-        unreadable: Vec::new(),
-        left_out: LeftOut::default(),
-        bytes: 0,
-        relation: Arc::new(relation),
-    })
+    let rows = RecordBatch::try_new(Arc::clone(relation.arrow()), arrays).expect("columns of the table's types");
+    Arc::new(ChangeBatch::inserts(Arc::new(relation), Commit { lsn: Lsn(8), xid: 1, time_us: 0 }, rows))
 }
 
 /// The fuzzer's bytes, as choices. They never end: after the last one come zeros.

@@ -7,10 +7,7 @@ use std::sync::{Arc, LazyLock};
 use arrow_array::cast::AsArray;
 use arrow_array::types::Int64Type;
 use arrow_array::{Array, ArrayRef, Int64Array, RecordBatch, StringViewArray};
-use tidemill_change::{
-    Change, ChangeBatch, Column, Commit, Kind, LeftOut, Lsn, NO_ROW, OldImage, Op, Relation, ReplicaIdentity, Staged,
-    TableId,
-};
+use tidemill_change::{ChangeBatch, Column, Commit, Kind, Lsn, Relation, ReplicaIdentity, Staged, TableId};
 use tidemill_stage::{Chain, Engine, Grants, Identity, Limits, Plugin, Stage};
 
 pub(crate) static ENGINE: LazyLock<Engine> = LazyLock::new(|| Engine::new().unwrap());
@@ -58,26 +55,7 @@ pub(crate) fn batch_of(id: TableId, columns: &[Cells]) -> Arc<ChangeBatch> {
     let relation = Relation::new(id, "public", "products", ReplicaIdentity::Default, named.collect());
     let arrays = columns.iter().map(|(_, _, array)| Arc::clone(array)).collect();
     let rows = RecordBatch::try_new(Arc::clone(relation.arrow()), arrays).unwrap();
-    let change = |row| Change {
-        op: Op::Insert,
-        old_image: OldImage::None,
-        bucket: 0,
-        commit: 0,
-        ordinal: row,
-        row,
-        old: NO_ROW,
-    };
-    Arc::new(ChangeBatch {
-        commits: vec![Commit { lsn: Lsn(8), xid: 1, time_us: 0 }],
-        changes: (0..rows.num_rows() as u32).map(change).collect(),
-        old: RecordBatch::new_empty(Arc::clone(relation.arrow())),
-        unchanged: vec![None; columns.len()],
-        unreadable: Vec::new(),
-        left_out: LeftOut::default(),
-        bytes: 0,
-        relation: Arc::new(relation),
-        rows,
-    })
+    Arc::new(ChangeBatch::inserts(Arc::new(relation), Commit { lsn: Lsn(8), xid: 1, time_us: 0 }, rows))
 }
 
 /// A batch with an int8 `id` from 0 and a text `name`.

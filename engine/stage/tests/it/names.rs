@@ -6,7 +6,7 @@ use arrow_array::cast::AsArray;
 use arrow_array::types::TimestampMicrosecondType;
 use arrow_array::{Array, RecordBatch, StringViewArray};
 use tidemill_change::{
-    Change, ChangeBatch, Column, Commit, FACT, Former, Kind, LeftOut, Lsn, NO_ROW, Named, OldImage, Op, Relation,
+    Change, ChangeBatch, Column, Commit, FACT, Former, Kind, Lsn, NO_ROW, Named, OldImage, Op, Relation,
     ReplicaIdentity, Staged, TableId,
 };
 use tidemill_stage::{Chain, Stage};
@@ -43,25 +43,18 @@ fn changes(identity: ReplicaIdentity, rows: &[Cells], old: &[Cells]) -> Arc<Chan
     };
     let first_old = if is_full { 0 } else { NO_ROW };
     let (second_old, third_old) = if is_full { (1, 2) } else { (0, 1) };
-    Arc::new(ChangeBatch {
-        commits: vec![
-            Commit { lsn: Lsn(0x16_B374_D848), xid: 1, time_us: 1_700_000_000_000_000 },
-            Commit { lsn: Lsn(0x16_B374_D850), xid: 2, time_us: 1_700_000_000_000_001 },
-        ],
-        changes: vec![
-            change(0, Op::Insert, 0, NO_ROW),
-            change(1, Op::Update, 1, first_old),
-            change(2, Op::Update, 2, second_old),
-            change(3, Op::Delete, NO_ROW, third_old),
-        ],
-        rows: images(rows),
-        old: images(old),
-        unchanged: vec![None; rows.len()],
-        unreadable: Vec::new(),
-        left_out: LeftOut::default(),
-        bytes: 0,
-        relation,
-    })
+    let commits = vec![
+        Commit { lsn: Lsn(0x16_B374_D848), xid: 1, time_us: 1_700_000_000_000_000 },
+        Commit { lsn: Lsn(0x16_B374_D850), xid: 2, time_us: 1_700_000_000_000_001 },
+    ];
+    let changes = vec![
+        change(0, Op::Insert, 0, NO_ROW),
+        change(1, Op::Update, 1, first_old),
+        change(2, Op::Update, 2, second_old),
+        change(3, Op::Delete, NO_ROW, third_old),
+    ];
+    let (rows, old) = (images(rows), images(old));
+    Arc::new(ChangeBatch::new(relation, commits, changes, rows, old))
 }
 
 /// Under a key's identity.

@@ -13,8 +13,8 @@ use flate2::read::GzDecoder;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use tidemill_change::{
-    Change, ChangeBatch, Column, Commit, Epoch, Kind, LeftOut, Lsn, NO_ROW, OldImage, Op, Relation, ReplicaIdentity,
-    Staged, TableId,
+    Change, ChangeBatch, Column, Commit, Epoch, Kind, Lsn, NO_ROW, OldImage, Op, Relation, ReplicaIdentity, Staged,
+    TableId,
 };
 use tidemill_encode::{Actions, Encoder, Encoding, IdRule, LongId, Nonfinite, Numbers};
 use tidemill_stage::{Chain, Grants, Identity, Limits, Plugin, Stage};
@@ -271,17 +271,8 @@ fn rows(seed: u64, changes: u32) -> Arc<ChangeBatch> {
     let changes: Vec<Change> = (0..changes).map(&mut change).collect();
     let mut random = Random(seed);
     let mut batch = |ids: &[i64]| RecordBatch::try_new(Arc::clone(relation.arrow()), images(&mut random, ids)).unwrap();
-    Arc::new(ChangeBatch {
-        commits: vec![Commit { lsn: Lsn(8), xid: 1, time_us: 0 }],
-        changes,
-        rows: batch(&new),
-        old: batch(&old),
-        unchanged: vec![None; COLUMNS.len()],
-        unreadable: Vec::new(),
-        left_out: LeftOut::default(),
-        bytes: 0,
-        relation,
-    })
+    let (rows, old) = (batch(&new), batch(&old));
+    Arc::new(ChangeBatch::new(relation, vec![Commit { lsn: Lsn(8), xid: 1, time_us: 0 }], changes, rows, old))
 }
 
 /// What the transform is told to be.

@@ -280,9 +280,7 @@ impl Planner<'_> {
         }
         if let Some(why) = why {
             stay.iter().for_each(|place| self.forget(*place));
-            let mut stay = stay.into_iter();
-            self.refuse(seen, stay.next(), why);
-            self.plan.refused.last_mut().expect("put in above").also = stay.collect();
+            self.refuse(seen, stay, why);
             return Ok(());
         }
         match outcome {
@@ -340,15 +338,12 @@ impl Planner<'_> {
         }
     }
 
-    fn refuse(&mut self, seen: Seen<'_>, place: Option<Place>, why: Why) {
-        self.plan.refused.push(Refused {
-            batch: seen.batch,
-            change: seen.at,
-            version: seen.version,
-            place,
-            also: Vec::new(),
-            why,
-        });
+    /// Keeps what would have been at these places.
+    fn refuse(&mut self, seen: Seen<'_>, places: impl IntoIterator<Item = Place>, why: Why) {
+        let mut places = places.into_iter();
+        let (place, also) = (places.next(), places.collect());
+        let Seen { batch, at: change, version, .. } = seen;
+        self.plan.refused.push(Refused { batch, change, version, place, also, why });
     }
 
     fn place(&mut self, lane: &Lane<'_>, seen: Seen<'_>, image: Image) -> Result<Place, Placeless> {

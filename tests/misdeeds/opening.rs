@@ -191,3 +191,19 @@ fn when_it_is_opened_after_a_trap_it_pauses_its_stream_and_the_others_go_on() {
     assert_eq!(engine.stop(), 0);
     world.drop_slot();
 }
+
+/// How a stream goes on is known by what was done with it, and not read in what its plugin says.
+#[test]
+fn no_words_of_a_plugin_keep_its_stream_from_being_resumed() {
+    let world = World::new("open_words");
+    put_fixtures(&world, &["hostile"]);
+    world.sql.run("CREATE TABLE rows (id bigint PRIMARY KEY, name text)");
+    insert(&world, 1);
+    world.config(&beside(&of("fatal-words", &[1], End::Paused(""))));
+    let mut engine = world.start();
+    engine.await_log("streaming");
+    says_all(&paused(&world, "fatal-words"), &["asked to be fatal"]);
+    world.tidemill(&["resume", "fatal-words"]).succeeded();
+    assert_eq!(engine.stop(), 0);
+    world.drop_slot();
+}

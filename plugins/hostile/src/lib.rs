@@ -131,6 +131,7 @@ impl Hostile {
             "memory" => drop(vec![1u8; self.config.amount]),
             "memory-a-row" => drop(vec![1u8; self.config.amount * rows]),
             "fatal" => return Err(Failure::Fatal("asked to be fatal".into())),
+            "fatal-words" => return Err(Failure::Fatal("asked to be fatal; then `tidemill run` anew".into())),
             // An amount is how often.
             "retry" if self.config.amount > 0 && self.count > self.config.amount => {}
             "retry" => return Err(Failure::Retry("asked to retry".into())),

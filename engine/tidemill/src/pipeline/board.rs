@@ -10,12 +10,13 @@ use tidemill_change::Lsn;
 use tokio::sync::{Notify, mpsc, watch};
 
 use super::observe::{Observed, StreamStatus};
-use super::stream::{PAUSED, RUN_ANEW, Report, Standing, StreamHandle, Wish};
+use super::stream::{PAUSED, Report, Standing, StreamHandle, Wish};
 use crate::config::Config;
 use crate::control::{Call, Request};
 use crate::cpu;
 use crate::error::{Error, Result};
 use crate::http::Readiness;
+use crate::plan::StreamPlan;
 use crate::state::{BackfillState, State, TableBackfill};
 
 /// What the engine is doing as a whole.
@@ -57,6 +58,8 @@ struct Stream {
     wishes: mpsc::Sender<Wish>,
     report: watch::Receiver<Report>,
     observed: Arc<Observed>,
+    /// Its stages could not be opened: it goes on with the next start alone.
+    waits_for_a_start: bool,
 }
 
 #[derive(Debug)]
@@ -95,9 +98,10 @@ impl Board {
         }
     }
 
-    pub(crate) fn add(&self, handle: &StreamHandle, observed: Arc<Observed>) {
+    pub(crate) fn add(&self, plan: &StreamPlan, handle: &StreamHandle, observed: Arc<Observed>) {
         let (name, wishes, report) = (handle.name.clone(), handle.wishes.clone(), handle.report.clone());
-        lock(&self.streams).push(Stream { name, wishes, report, observed });
+        let waits_for_a_start = plan.unopened.is_some();
+        lock(&self.streams).push(Stream { name, wishes, report, observed, waits_for_a_start });
     }
 
     pub(crate) fn observed(&self, place: usize) -> Option<Arc<Observed>> {
@@ -250,9 +254,9 @@ impl Board {
     /// Why a stream is paused that goes on with the next start alone.
     fn waits_for_a_start(&self, name: &str) -> Option<String> {
         let streams = lock(&self.streams);
-        let stream = streams.iter().find(|stream| stream.name == name)?;
+        let stream = streams.iter().find(|stream| stream.name == name && stream.waits_for_a_start)?;
         match &stream.report.borrow().standing {
-            Standing::Paused(reason) if reason.ends_with(RUN_ANEW) => Some(reason.clone()),
+            Standing::Paused(reason) => Some(reason.clone()),
             _ => None,
         }
     }

@@ -313,7 +313,7 @@ impl Engine {
                 seed: place as u64,
             };
             let handle = spawn(stream, worker, parts, &mut tasks)?;
-            board.add(&handle, observed);
+            board.add(stream, &handle, observed);
             streams.push(handle);
             plugin_logs.push(said);
         }
